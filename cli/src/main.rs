@@ -1,0 +1,84 @@
+//! The `reelfleet` executable: one program, many roles.
+//!
+//! Guarantee: what a command can't do is refused in one line on standard error and a non-zero exit code; what programs
+//! read goes to standard output, what people read beside it to standard error.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod demo;
+mod http_client;
+mod lifeline;
+mod local;
+mod private_file;
+mod status;
+mod table;
+mod up;
+mod upload;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Turns whatever lands in an uploads bucket into something a browser can play
+#[derive(Parser)]
+#[command(name = "reelfleet", version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the embedded AWS-compatible endpoint alone
+    Local(local::LocalArgs),
+    /// Run everything on this machine
+    Up(up::UpArgs),
+    /// Run one worker
+    Worker(Box<worker::WorkerArgs>),
+    /// Run the HTTP API
+    Gateway(Box<worker::GatewayArgs>),
+    /// Bring the database's schema up to this version
+    Migrate(Box<worker::MigrateArgs>),
+    /// Upload files and watch until they are ready
+    Upload(upload::UploadArgs),
+    /// Show assets, tasks, queues and processes
+    Status(status::StatusArgs),
+    /// Run everything, send real videos through, show what comes out
+    Demo(demo::DemoArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(&anyhow::Error::new(error).context("the runtime can't be started")),
+    };
+    let outcome = runtime.block_on(run(cli.command));
+    // Threads that wait for a file or for standard input must not keep the process alive.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(code) => code,
+        Err(error) => refuse(&error),
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Local(args) => local::run(args).await?,
+        Command::Up(args) => up::run(args).await?,
+        Command::Worker(args) => worker::run(*args).await?,
+        Command::Gateway(args) => worker::gateway(*args).await?,
+        Command::Migrate(args) => worker::migrate(*args).await?,
+        Command::Upload(args) => return upload::run(args).await,
+        Command::Status(args) => status::run(args).await?,
+        Command::Demo(args) => return demo::run(args).await,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The error with its causes, in one line.
+fn refuse(error: &anyhow::Error) -> ExitCode {
+    let line = format!("{error:#}").replace(['\r', '\n'], " ");
+    eprintln!("reelfleet: {line}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,190 @@
+//! `reelfleet status`: assets by state, tasks by queue and state, depths of queues, processes.
+//!
+//! Guarantee: it only reads. With `--data` it reads what a running `reelfleet up` serves; without, what the environment
+//! names, as a worker would.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_sqs::types::QueueAttributeName;
+use clap::Args;
+use reelfleet_catalog::{Catalog, Statement};
+use reelfleet_fleet::{Clients, Clock, Config, Context, QueueName};
+use serde::Serialize;
+
+use crate::table;
+use crate::up::ready::{self, Ready};
+use crate::worker;
+
+/// Options of `status`.
+#[derive(Args)]
+pub struct StatusArgs {
+    /// Folder of a running `reelfleet up` [default: the environment]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How it stands.
+#[derive(Debug, Serialize)]
+struct Status {
+    /// Assets by state.
+    assets: BTreeMap<String, i64>,
+    /// Tasks that are not over, and those that failed, by queue and state.
+    tasks: Vec<Tasks>,
+    queues: Vec<Depth>,
+    /// By role; empty without `--data`.
+    processes: BTreeMap<String, Vec<Process>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Tasks {
+    queue: String,
+    kind: String,
+    state: String,
+    count: i64,
+}
+
+/// Messages of a queue, approximately, as SQS says.
+#[derive(Debug, Serialize)]
+struct Depth {
+    queue: String,
+    visible: u64,
+    in_flight: u64,
+    delayed: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Process {
+    pid: u32,
+    running: bool,
+}
+
+/// Prints the status.
+pub async fn run(args: StatusArgs) -> anyhow::Result<()> {
+    let ready = args.data.as_deref().map(|folder| Ready::read(&ready::in_folder(folder))).transpose()?;
+    let context = context(ready.as_ref()).await?;
+    let catalog = worker::catalog(&context);
+    let status = Status {
+        assets: assets(&catalog).await?,
+        tasks: tasks(&catalog).await?,
+        queues: depths(&context).await?,
+        processes: ready.map(|ready| processes(&ready)).unwrap_or_default(),
+    };
+    if args.json {
+        println!("{}", serde_json::to_string(&status)?);
+    } else {
+        print!("{}", text(&status));
+    }
+    Ok(())
+}
+
+/// A context that reads what the ready file names, or what the environment does.
+async fn context(ready: Option<&Ready>) -> anyhow::Result<Context> {
+    let config = Config::from_env()?;
+    let Some(ready) = ready else { return Ok(Context::from_config(config, "status").await?) };
+    let credentials = Credentials::new(&ready.access_key_id, &ready.secret_access_key, None, None, "ready file");
+    let sdk = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(ready.region.clone()))
+        .endpoint_url(&ready.aws_endpoint)
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build();
+    let clients = Clients::from_sdk(&sdk, &config);
+    Ok(Context::with_clients(config, "status", clients, Clock::system())?)
+}
+
+async fn assets(catalog: &Catalog) -> anyhow::Result<BTreeMap<String, i64>> {
+    let rows = catalog.read(Statement::new("SELECT state, count(*) FROM asset GROUP BY state ORDER BY state")).await?;
+    rows.iter().map(|row| Ok((row.text(0)?, row.int(1)?))).collect()
+}
+
+async fn tasks(catalog: &Catalog) -> anyhow::Result<Vec<Tasks>> {
+    let sql = "SELECT queue, kind, state, count(*) FROM task WHERE state IN ('pending', 'leased', 'failed') \
+               GROUP BY queue, kind, state ORDER BY queue, kind, state";
+    let rows = catalog.read(Statement::new(sql)).await?;
+    rows.iter()
+        .map(|row| Ok(Tasks { queue: row.text(0)?, kind: row.text(1)?, state: row.text(2)?, count: row.int(3)? }))
+        .collect()
+}
+
+async fn depths(context: &Context) -> anyhow::Result<Vec<Depth>> {
+    let mut depths = Vec::new();
+    for queue in QueueName::ALL {
+        for name in [context.queues.name(queue), context.queues.dlq_name(queue)] {
+            let url = context.queues.url_of(&name).await?;
+            let asked = context.clients.sqs.get_queue_attributes().queue_url(url);
+            let answer =
+                asked.attribute_names(QueueAttributeName::All).send().await.with_context(|| format!("queue {name}"))?;
+            let count = |attribute| {
+                let attributes = answer.attributes();
+                attributes.and_then(|all| all.get(&attribute)).and_then(|text| text.parse().ok()).unwrap_or(0)
+            };
+            depths.push(Depth {
+                visible: count(QueueAttributeName::ApproximateNumberOfMessages),
+                in_flight: count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible),
+                delayed: count(QueueAttributeName::ApproximateNumberOfMessagesDelayed),
+                queue: name,
+            });
+        }
+    }
+    Ok(depths)
+}
+
+fn processes(ready: &Ready) -> BTreeMap<String, Vec<Process>> {
+    let running = |pid: u32| std::path::Path::new("/proc").join(pid.to_string()).exists();
+    let each = |pids: &Vec<u32>| pids.iter().map(|pid| Process { pid: *pid, running: running(*pid) }).collect();
+    ready.pids.iter().map(|(role, pids)| (role.clone(), each(pids))).collect()
+}
+
+fn text(status: &Status) -> String {
+    let assets = status.assets.iter().map(|(state, count)| vec![state.clone(), count.to_string()]);
+    let tasks =
+        status.tasks.iter().map(|t| vec![t.queue.clone(), t.kind.clone(), t.state.clone(), t.count.to_string()]);
+    // Empty dead-letter queues are no news.
+    let queues = status.queues.iter().filter(|q| !q.queue.ends_with("-dlq") || q.visible + q.in_flight > 0);
+    let queues =
+        queues.map(|q| vec![q.queue.clone(), q.visible.to_string(), q.in_flight.to_string(), q.delayed.to_string()]);
+    let processes = status.processes.iter().map(|(role, processes)| {
+        let each = processes.iter().map(|p| if p.running { p.pid.to_string() } else { format!("{} (gone)", p.pid) });
+        vec![role.clone(), each.collect::<Vec<_>>().join(" ")]
+    });
+    let mut text = String::new();
+    for (headings, rows) in [
+        (&["assets", "count"][..], assets.collect::<Vec<_>>()),
+        (&["tasks in", "kind", "state", "count"], tasks.collect()),
+        (&["queue", "visible", "in flight", "delayed"], queues.collect()),
+        (&["process", "pid"], processes.collect()),
+    ] {
+        if !rows.is_empty() {
+            text.push_str(&table::render(headings, &rows));
+            text.push('\n');
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_sections_and_empty_dead_letter_queues_are_left_out() {
+        let depth = |queue: &str, visible| Depth { queue: queue.into(), visible, in_flight: 0, delayed: 0 };
+        let status = Status {
+            assets: BTreeMap::from([("ready".into(), 2)]),
+            tasks: Vec::new(),
+            queues: vec![depth("q", 0), depth("q-dlq", 0), depth("r-dlq", 3)],
+            processes: BTreeMap::from([("gateway".into(), vec![Process { pid: 7, running: false }])]),
+        };
+        let text = text(&status);
+        assert!(text.contains("ready") && text.contains("7 (gone)") && text.contains("r-dlq"));
+        assert!(!text.contains("q-dlq  0") && !text.contains("tasks in"), "{text}");
+    }
+}

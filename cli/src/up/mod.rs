@@ -1,0 +1,368 @@
+//! `reelfleet up`: the whole fleet on this machine.
+//!
+//! Guarantees: one folder has one supervisor; secrets and ports stay those of the folder; the ready file appears when
+//! everything answers and goes when the supervisor ends; workers end before the endpoint that they need.
+
+mod logs;
+mod ports;
+mod provision;
+pub mod ready;
+mod secrets;
+mod supervise;
+
+use std::fs::{File, TryLockError};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use aws_config::retry::RetryConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use clap::Args;
+use reelfleet_access::{NewKey, Scope, Secret, principal::Scopes};
+use reelfleet_fleet::{Clients, Clock, Config, Context, Ids};
+use reelfleet_telemetry::Format;
+use tokio_util::sync::CancellationToken;
+
+use self::logs::Logs;
+use self::ports::Ports;
+use self::ready::{Places, Ready};
+use self::secrets::Secrets;
+use self::supervise::{Health, Spec, Supervisor};
+use crate::worker::{self, Role};
+use crate::{lifeline, private_file};
+
+/// From the start to everything ready.
+const STARTUP: Duration = Duration::from_secs(120);
+/// A worker's last flush and goodbye, beyond its grace.
+const AFTER_GRACE: Duration = Duration::from_secs(10);
+/// Attempt timeout of the calls that provision.
+const ATTEMPT: Duration = Duration::from_secs(10);
+
+/// Options of `up`. Everything else is set by the environment, which all processes inherit.
+#[derive(Args)]
+pub struct UpArgs {
+    /// Folder of everything: objects, databases, secrets, logs
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Address of the gateway
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR:PORT")]
+    pub listen: SocketAddr,
+    /// Address of the embedded endpoint [default: a loopback port that the folder keeps]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub aws_listen: Option<SocketAddr>,
+    /// URL at which people reach the gateway [default: from --listen]
+    #[arg(long, env = "REELFLEET_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<String>,
+    /// Transcoder processes [default: one for each core]
+    #[arg(long)]
+    pub transcoders: Option<usize>,
+    /// Thumbnailer processes
+    #[arg(long, default_value_t = 1)]
+    pub thumbnailers: usize,
+    /// Intake processes
+    #[arg(long, default_value_t = 1)]
+    pub intakes: usize,
+    /// Make no storyboards
+    #[arg(long)]
+    pub no_storyboard: bool,
+    /// URL of a PostgreSQL server for the catalog, instead of SQLite in the folder
+    #[arg(long, env = "REELFLEET_LOCAL_POSTGRES", hide_env_values = true, value_name = "URL")]
+    pub postgres: Option<String>,
+    /// Write a JSON object here once everything is healthy (mode 0600)
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+    /// Show the log lines of all processes
+    #[arg(long, short)]
+    pub verbose: bool,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(args: UpArgs) -> anyhow::Result<()> {
+    reelfleet_telemetry::init("up", Format::Pretty)?;
+    private_file::make_folder(&args.data)?;
+    let folder = args.data.canonicalize().with_context(|| format!("{} can't be used", args.data.display()))?;
+    let _lock = lock(&folder)?;
+    let plan = Plan::new(args, folder)?;
+    let context = plan.context()?;
+    context.shutdown.listen()?;
+    lifeline::watch(&context.shutdown)?;
+    let mut supervisor = Supervisor::new(
+        plan.environment(),
+        Logs::new(&plan.folder.join("logs"), plan.args.verbose)?,
+        context.ids.clone(),
+        context.config.grace() + AFTER_GRACE,
+        context.shutdown.aborted().clone(),
+    )?;
+    let (workers, endpoint) = (CancellationToken::new(), CancellationToken::new());
+    let outcome = tokio::select! {
+        outcome = plan.serve(&context, &mut supervisor, &workers, &endpoint) => outcome,
+        () = context.shutdown.draining().cancelled() => Ok(()),
+    };
+    if outcome.is_ok() {
+        tracing::info!("stopping: running tasks get {} s", context.config.grace_seconds);
+    }
+    supervisor.stop(&workers).await;
+    supervisor.stop(&endpoint).await;
+    outcome
+}
+
+/// One supervisor per folder, by a lock that dies with it.
+fn lock(folder: &Path) -> anyhow::Result<File> {
+    let path = folder.join("up.lock");
+    let opened = File::options().create(true).truncate(false).read(true).write(true).open(&path);
+    let mut file = opened.with_context(|| format!("{} can't be opened", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => {
+            file.set_len(0)?;
+            write!(file, "{}", std::process::id())?;
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            bail!("{} is in use: another `reelfleet up` runs on it (process {holder})", folder.display())
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{} can't be locked", path.display())),
+    }
+}
+
+/// What is to run, and where.
+struct Plan {
+    args: UpArgs,
+    folder: PathBuf,
+    config: Config,
+    places: Places,
+    secrets: Secrets,
+    gateway: SocketAddr,
+    public_url: String,
+    aws: SocketAddr,
+    notifier: SocketAddr,
+}
+
+impl Plan {
+    fn new(args: UpArgs, folder: PathBuf) -> anyhow::Result<Self> {
+        // Before anything is made: the refusal that people meet most.
+        let gateway = ports::listenable(args.listen)?;
+        let places = Places::new(&folder, args.ready_file.clone())?;
+        let ports = Ports::of(&folder)?;
+        let aws = match args.aws_listen {
+            Some(address) => ports::listenable(address)?,
+            None => (Ipv4Addr::LOCALHOST, ports.aws).into(),
+        };
+        let (secrets, _) = Secrets::of(&folder, &Ids::new(Clock::system()))?;
+        let public_url = args.public_url.clone().unwrap_or_else(|| format!("http://{}", dialled(gateway)));
+        let config = Config { public_url: public_url.clone(), ..Config::from_env()? };
+        let notifier = (Ipv4Addr::LOCALHOST, ports.notifier).into();
+        Ok(Self { args, folder, config, places, secrets, gateway, public_url, aws, notifier })
+    }
+
+    fn aws_endpoint(&self) -> String {
+        format!("http://{}", dialled(self.aws))
+    }
+
+    /// The supervisor's own context: by the same credentials, whatever the caller's shell holds.
+    fn context(&self) -> anyhow::Result<Context> {
+        let Secrets { access_key_id, secret_access_key, .. } = &self.secrets;
+        let credentials = Credentials::new(access_key_id, secret_access_key, None, None, "reelfleet up");
+        let sdk = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(self.config.region.clone()))
+            .endpoint_url(self.aws_endpoint())
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .timeout_config(reelfleet_fleet::aws::timeouts(ATTEMPT))
+            .retry_config(RetryConfig::standard())
+            .build();
+        let clients = Clients::from_sdk(&sdk, &self.config);
+        Ok(Context::with_clients(self.config.clone(), "up", clients, Clock::system())?)
+    }
+
+    /// What every process gets.
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("AWS_ENDPOINT_URL", self.aws_endpoint()),
+            ("AWS_REGION", self.config.region.clone()),
+            ("AWS_ACCESS_KEY_ID", self.secrets.access_key_id.clone()),
+            ("AWS_SECRET_ACCESS_KEY", self.secrets.secret_access_key.clone()),
+            // No look for credentials anywhere else.
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+            ("REELFLEET_PUBLIC_URL", self.public_url.clone()),
+        ]
+    }
+
+    /// Starts everything, says so, and keeps the ready file true.
+    async fn serve(
+        &self,
+        context: &Context,
+        supervisor: &mut Supervisor,
+        workers: &CancellationToken,
+        endpoint: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        supervisor.keep(self.endpoint(), endpoint);
+        supervisor.ready(STARTUP).await?;
+        provision::provision(&context.clients, &context.config).await?;
+        let catalog = worker::catalog(context);
+        catalog.migrate(context.clock.now_ms()).await?;
+        let api_key = self.first_api_key(context, &catalog).await?;
+        let kept = self.folder.join("api-key");
+        let is_new = !kept.exists();
+        secrets::keep_api_key(&self.folder, &api_key)?;
+        for spec in self.fleet() {
+            supervisor.keep(spec, workers);
+        }
+        supervisor.ready(STARTUP).await?;
+        let mut ready = Ready {
+            gateway: self.public_url.clone(),
+            aws_endpoint: self.aws_endpoint(),
+            region: self.config.region.clone(),
+            uploads_bucket: self.config.uploads.first().map(|route| route.bucket.clone()).unwrap_or_default(),
+            outputs_bucket: self.config.outputs_bucket.clone(),
+            access_key_id: self.secrets.access_key_id.clone(),
+            secret_access_key: self.secrets.secret_access_key.clone(),
+            api_key,
+            notifier: format!("http://{}", self.notifier),
+            pids: supervisor.pids(),
+            supervisor: std::process::id(),
+        };
+        let mut changes = supervisor.changes();
+        self.places.write(&ready)?;
+        self.greet(&ready, is_new);
+        loop {
+            // The supervisor holds the sender.
+            changes.changed().await?;
+            let pids = supervisor.pids();
+            if pids != ready.pids {
+                ready.pids = pids;
+                self.places.write(&ready)?;
+            }
+        }
+    }
+
+    fn endpoint(&self) -> Spec {
+        let mut args = vec!["local".to_owned(), "--data".to_owned(), self.folder.join("aws").display().to_string()];
+        args.extend(["--listen".to_owned(), self.aws.to_string()]);
+        // By the environment, since a URL may hold a password and arguments are seen by everyone on the machine.
+        let env = self.args.postgres.iter().map(|url| ("REELFLEET_LOCAL_POSTGRES", url.clone())).collect();
+        let health = Health::Url(format!("{}/_reelfleet/health", self.aws_endpoint()));
+        Spec { role: "local", name: "local".to_owned(), args, env, health }
+    }
+
+    /// All workers and the gateway.
+    fn fleet(&self) -> Vec<Spec> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let counts = [
+            (Role::Intake, self.args.intakes),
+            (Role::Transcoder, self.args.transcoders.unwrap_or(cores)),
+            (Role::Thumbnailer, self.args.thumbnailers),
+            (Role::Metadata, 1),
+            (Role::Janitor, 1),
+        ];
+        let mut specs = Vec::new();
+        for (role, count) in counts {
+            for number in 1..=count {
+                let mut args = vec!["worker".to_owned(), role.as_str().to_owned()];
+                if role == Role::Thumbnailer && self.args.no_storyboard {
+                    args.push("--no-storyboard".to_owned());
+                }
+                let name = if count == 1 { role.as_str().to_owned() } else { format!("{}-{number}", role.as_str()) };
+                specs.push(Spec { role: role.as_str(), name, args, env: Vec::new(), health: Health::Drawn });
+            }
+        }
+        let notifier = format!("http://{}", self.notifier);
+        specs.push(Spec {
+            role: Role::Notifier.as_str(),
+            name: Role::Notifier.as_str().to_owned(),
+            args: vec!["worker".to_owned(), Role::Notifier.as_str().to_owned()],
+            env: vec![("REELFLEET_NOTIFIER_LISTEN", self.notifier.to_string())],
+            health: Health::At(notifier.clone()),
+        });
+        specs.push(Spec {
+            role: "gateway",
+            name: "gateway".to_owned(),
+            args: vec!["gateway".to_owned()],
+            env: vec![
+                ("REELFLEET_GATEWAY_LISTEN", self.gateway.to_string()),
+                ("REELFLEET_NOTIFIER_URL", notifier),
+                ("REELFLEET_PLAYBACK_SECRET", self.secrets.playback_secret.clone()),
+            ],
+            health: Health::At(format!("http://{}", dialled(self.gateway))),
+        });
+        specs
+    }
+
+    /// The folder's first API key, which may do everything. Issuing it again changes nothing.
+    async fn first_api_key(&self, context: &Context, catalog: &reelfleet_catalog::Catalog) -> anyhow::Result<String> {
+        let secret =
+            Secret::from_hex(&self.secrets.api_key_secret).context("secrets.json: api_key_secret is damaged")?;
+        let tenant = self.config.uploads.first().map_or("default", |route| route.tenant.as_str());
+        let key = NewKey {
+            id: self.secrets.api_key_id,
+            secret,
+            tenant,
+            owner: "operator",
+            name: "first key, made by `reelfleet up`",
+            scopes: Scopes::of(&[Scope::Admin, Scope::Ops]),
+        };
+        Ok(reelfleet_access::keys::issue(catalog, context.clock.now_ms(), &key).await?)
+    }
+
+    /// What a person needs to know. The API key is shown once; later it is in its file.
+    fn greet(&self, ready: &Ready, key_is_new: bool) {
+        let folder = self.folder.display();
+        let processes: Vec<String> = ready.pids.iter().map(|(role, pids)| format!("{} {role}", pids.len())).collect();
+        let key = if key_is_new {
+            format!("{} (shown once; kept in {folder}/api-key)", ready.api_key)
+        } else {
+            format!("in {folder}/api-key")
+        };
+        let text = format!(
+            "reelfleet is up: {}\n\n  \
+             API        {}\n  \
+             API key    {key}\n  \
+             S3         {} (whatever lands in {} is processed)\n  \
+             keys       in {folder}/ready.json\n  \
+             logs       {folder}/logs\n  \
+             try        reelfleet upload --data {folder} FILE\n",
+            processes.join(", "),
+            ready.gateway,
+            ready.aws_endpoint,
+            ready.uploads_bucket,
+        );
+        // Nobody may be reading.
+        let _ = writeln!(std::io::stdout().lock(), "{text}");
+    }
+}
+
+/// An address as a client on this machine dials it.
+fn dialled(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => (std::net::Ipv6Addr::LOCALHOST, address.port()).into(),
+        _ => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_one_supervisor() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = lock(folder.path()).unwrap();
+        let error = lock(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("is in use") && error.contains(&std::process::id().to_string()), "{error}");
+        drop(held);
+        lock(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn every_interface_is_dialled_on_this_one() {
+        assert_eq!(dialled("0.0.0.0:80".parse().unwrap()).to_string(), "127.0.0.1:80");
+        assert_eq!(dialled("[::]:80".parse().unwrap()).to_string(), "[::1]:80");
+        assert_eq!(dialled("10.1.2.3:80".parse().unwrap()).to_string(), "10.1.2.3:80");
+    }
+}

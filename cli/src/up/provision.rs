@@ -1,0 +1,208 @@
+//! What the fleet needs of an AWS-compatible endpoint before it can run: buckets, queues, topics, and who may send what.
+//!
+//! Guarantee: running it again changes nothing; queue and topic policies pin the sender's ARN and account, so nobody
+//! else's bucket or topic can feed the fleet.
+//!
+//! Sources: "Granting permissions to publish event notification messages to a destination" (S3), "Access policy for SNS
+//! to send to an SQS queue" (SNS), "Confused deputy" (IAM).
+
+use std::collections::{BTreeSet, HashMap};
+
+use anyhow::Context as _;
+use aws_sdk_s3::types as s3;
+use aws_sdk_sqs::types::QueueAttributeName;
+use reelfleet_fleet::{Clients, Config, QueueName, Queues, QueuesError};
+use serde_json::json;
+
+/// A message moves to the dead-letter queue on the receive after this many.
+const MAX_RECEIVES: u32 = 10;
+/// The longest that SQS keeps a message: dead letters wait for a person.
+const DEAD_LETTERS_S: u32 = 14 * 24 * 3600;
+/// Everything but the pushes of progress, which are not facts to keep.
+const METADATA_FILTER: &str = r#"{"type":[{"anything-but":["job.progressed.v1"]}]}"#;
+
+/// Makes what is missing and sets what differs.
+pub async fn provision(clients: &Clients, config: &Config) -> anyhow::Result<()> {
+    let queues = Queues::new(clients.sqs.clone(), &config.prefix);
+    let maker = Maker { clients, config, queues };
+    for queue in QueueName::ALL {
+        maker.queue(queue).await.with_context(|| format!("queue {}", maker.queues.name(queue)))?;
+    }
+    let buckets: BTreeSet<&str> = config.uploads.iter().map(|route| route.bucket.as_str()).collect();
+    for bucket in buckets.iter().copied().chain([config.outputs_bucket.as_str()]) {
+        maker.bucket(bucket).await.with_context(|| format!("bucket {bucket}"))?;
+    }
+    let uploads = maker.topic("uploads").await.context("topic of uploads")?;
+    let events = maker.topic("events").await.context("topic of events")?;
+    maker.let_buckets_publish(&uploads, &buckets).await.context("policy of the uploads topic")?;
+    // The parser takes notifications with and without the envelope of SNS; events are read as they were published.
+    maker.subscribe(&uploads, QueueName::Intake, &[]).await.context("subscription of intake")?;
+    let attributes = [("RawMessageDelivery", "true"), ("FilterPolicy", METADATA_FILTER)];
+    maker.subscribe(&events, QueueName::Metadata, &attributes).await.context("subscription of metadata")?;
+    for bucket in &buckets {
+        maker.uploads(bucket, &uploads).await.with_context(|| format!("notifications of bucket {bucket}"))?;
+    }
+    Ok(())
+}
+
+struct Maker<'m> {
+    clients: &'m Clients,
+    config: &'m Config,
+    queues: Queues,
+}
+
+impl Maker<'_> {
+    /// A queue and its dead-letter queue.
+    async fn queue(&self, queue: QueueName) -> anyhow::Result<()> {
+        let dlq = self.existing(&self.queues.dlq_name(queue)).await?;
+        self.set(&dlq, [(QueueAttributeName::MessageRetentionPeriod, DEAD_LETTERS_S.to_string())]).await?;
+        let url = self.existing(&self.queues.name(queue)).await?;
+        let redrive = json!({
+            "deadLetterTargetArn": self.config.queue_arn(&self.queues.dlq_name(queue)),
+            "maxReceiveCount": MAX_RECEIVES,
+        });
+        let attributes = [
+            (QueueAttributeName::VisibilityTimeout, self.config.visibility_seconds.to_string()),
+            (QueueAttributeName::RedrivePolicy, redrive.to_string()),
+        ];
+        self.set(&url, attributes).await
+    }
+
+    /// The URL of a queue, which is made if it is missing.
+    async fn existing(&self, full_name: &str) -> anyhow::Result<String> {
+        match self.queues.url_of(full_name).await {
+            Ok(url) => Ok(url),
+            Err(QueuesError::Missing(_)) => {
+                let made = self.clients.sqs.create_queue().queue_name(full_name).send().await?;
+                made.queue_url.context("the new queue has no URL")
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn set(
+        &self,
+        url: &str,
+        attributes: impl IntoIterator<Item = (QueueAttributeName, String)>,
+    ) -> anyhow::Result<()> {
+        let attributes: HashMap<_, _> = attributes.into_iter().collect();
+        self.clients.sqs.set_queue_attributes().queue_url(url).set_attributes(Some(attributes)).send().await?;
+        Ok(())
+    }
+
+    async fn bucket(&self, name: &str) -> anyhow::Result<()> {
+        let mut create = self.clients.s3.create_bucket().bucket(name);
+        // The first region is the one that must not be named (S3 API Reference, CreateBucket).
+        if self.config.region != "us-east-1" {
+            let location = s3::BucketLocationConstraint::from(self.config.region.as_str());
+            let settings = s3::CreateBucketConfiguration::builder().location_constraint(location).build();
+            create = create.create_bucket_configuration(settings);
+        }
+        match create.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_bucket_already_owned_by_you()) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The topic's ARN, which is made if it is missing.
+    async fn topic(&self, name: &str) -> anyhow::Result<String> {
+        let made = self.clients.sns.create_topic().name(format!("{}-{name}", self.config.prefix)).send().await?;
+        made.topic_arn.context("the topic has no ARN")
+    }
+
+    async fn let_buckets_publish(&self, topic: &str, buckets: &BTreeSet<&str>) -> anyhow::Result<()> {
+        let policy =
+            allow("s3.amazonaws.com", "sns:Publish", topic, json!(bucket_arns(topic, buckets)), &self.config.account);
+        self.clients
+            .sns
+            .set_topic_attributes()
+            .topic_arn(topic)
+            .attribute_name("Policy")
+            .attribute_value(policy)
+            .send()
+            .await?;
+        Ok(())
+    }
+
+    async fn subscribe(&self, topic: &str, queue: QueueName, attributes: &[(&str, &str)]) -> anyhow::Result<()> {
+        let arn = self.config.queue_arn(&self.queues.name(queue));
+        let policy = allow("sns.amazonaws.com", "sqs:SendMessage", &arn, json!(topic), &self.config.account);
+        self.set(&self.queues.url(queue).await?, [(QueueAttributeName::Policy, policy)]).await?;
+        let sns = &self.clients.sns;
+        // Without attributes: a repeated Subscribe with other attributes than the subscription's is refused.
+        let subscribe = sns.subscribe().topic_arn(topic).protocol("sqs").endpoint(&arn).return_subscription_arn(true);
+        let subscription = subscribe.send().await?.subscription_arn.context("the subscription has no ARN")?;
+        for (name, value) in attributes {
+            let set = sns.set_subscription_attributes().subscription_arn(&subscription);
+            set.attribute_name(*name).attribute_value(*value).send().await?;
+        }
+        Ok(())
+    }
+
+    /// What only upload buckets have: browsers may PUT, and what happens is told.
+    async fn uploads(&self, bucket: &str, topic: &str) -> anyhow::Result<()> {
+        // The pre-signed URL is the right; the page's origin adds nothing to it.
+        let rule = s3::CorsRule::builder()
+            .allowed_origins("*")
+            .allowed_methods("PUT")
+            .allowed_headers("*")
+            .expose_headers("ETag")
+            .max_age_seconds(3600)
+            .build()?;
+        let cors = s3::CorsConfiguration::builder().cors_rules(rule).build()?;
+        self.clients.s3.put_bucket_cors().bucket(bucket).cors_configuration(cors).send().await?;
+        let told = s3::TopicConfiguration::builder()
+            .id(format!("{}-uploads", self.config.prefix))
+            .topic_arn(topic)
+            .events(s3::Event::from("s3:ObjectCreated:*"))
+            .events(s3::Event::from("s3:ObjectRemoved:*"))
+            .build()?;
+        let configuration = s3::NotificationConfiguration::builder().topic_configurations(told).build();
+        let put = self.clients.s3.put_bucket_notification_configuration().bucket(bucket);
+        put.notification_configuration(configuration).send().await?;
+        Ok(())
+    }
+}
+
+/// Bucket ARNs in the partition of the topic.
+fn bucket_arns(topic: &str, buckets: &BTreeSet<&str>) -> Vec<String> {
+    let partition = topic.split(':').nth(1).unwrap_or("aws");
+    buckets.iter().map(|bucket| format!("arn:{partition}:s3:::{bucket}")).collect()
+}
+
+/// A policy that lets one service do one thing, for these sources of this account only.
+fn allow(service: &str, action: &str, resource: &str, sources: serde_json::Value, account: &str) -> String {
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Sid": "reelfleet",
+            "Effect": "Allow",
+            "Principal": { "Service": service },
+            "Action": action,
+            "Resource": resource,
+            "Condition": {
+                "ArnEquals": { "aws:SourceArn": sources },
+                "StringEquals": { "aws:SourceAccount": account },
+            },
+        }],
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_name_the_source_and_the_account() {
+        let arns = bucket_arns("arn:aws-cn:sns:cn-north-1:1:t", &BTreeSet::from(["b", "a"]));
+        assert_eq!(arns, ["arn:aws-cn:s3:::a", "arn:aws-cn:s3:::b"]);
+        let policy: serde_json::Value =
+            serde_json::from_str(&allow("s3.amazonaws.com", "sns:Publish", "t", json!(arns), "123456789012")).unwrap();
+        let statement = &policy["Statement"][0];
+        assert_eq!(statement["Condition"]["StringEquals"]["aws:SourceAccount"], "123456789012");
+        assert_eq!(statement["Condition"]["ArnEquals"]["aws:SourceArn"][1], "arn:aws-cn:s3:::b");
+        assert_eq!(statement["Principal"]["Service"], "s3.amazonaws.com");
+    }
+}

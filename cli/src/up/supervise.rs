@@ -1,0 +1,374 @@
+//! The supervisor: one OS process per worker, kept alive.
+//!
+//! Guarantees:
+//! - a process that ends or hangs is started again, after a pause that doubles up to [`LONGEST_PAUSE`]: never in a tight
+//!   loop;
+//! - when asked to stop, each process gets SIGTERM, time to drain, then SIGKILL;
+//! - no process outlives the supervisor: standard input of each is a pipe whose other end the kernel closes with it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use reelfleet_fleet::Ids;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::logs::{Logs, Tail};
+use super::ports;
+use crate::http_client::Http;
+use crate::lifeline;
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
+/// Two starts of one process lie at most this far apart.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A process that lived so long starts with the shortest pause again.
+const STEADY: Duration = Duration::from_secs(60);
+/// A process that failed so often before it was ever ready will not come up.
+const PATIENCE: u32 = 5;
+const READY_EVERY: Duration = Duration::from_millis(100);
+const LIVE_EVERY: Duration = Duration::from_secs(10);
+const PROBE: Duration = Duration::from_secs(5);
+/// So many silent health listeners in a row are a process that hangs.
+const SILENT: u32 = 3;
+/// After SIGKILL was asked for by a second signal.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
+/// How a process says that it works.
+#[derive(Clone, Debug)]
+pub enum Health {
+    /// `{base}/readyz` and `{base}/livez`.
+    At(String),
+    /// The same on a free loopback port, drawn at each start and told by REELFLEET_HEALTH_LISTEN.
+    Drawn,
+    /// One URL for both.
+    Url(String),
+}
+
+/// A process to keep alive.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// What it is: the name of its log.
+    pub role: &'static str,
+    /// Which one: `transcoder-2`.
+    pub name: String,
+    /// Arguments of this executable.
+    pub args: Vec<String>,
+    /// Environment beyond what all get.
+    pub env: Vec<(&'static str, String)>,
+    /// How it says that it works.
+    pub health: Health,
+}
+
+/// A process as it is now.
+#[derive(Clone, Debug, Default)]
+struct State {
+    role: &'static str,
+    pid: Option<u32>,
+    ready: bool,
+    was_ready: bool,
+    failures: u32,
+    why: String,
+}
+
+/// What all keepers share.
+struct Shared {
+    program: PathBuf,
+    env: Vec<(&'static str, String)>,
+    logs: Logs,
+    http: Http,
+    ids: Ids,
+    /// From SIGTERM to SIGKILL.
+    patience: Duration,
+    /// A second signal: no more waiting.
+    aborted: CancellationToken,
+    states: Mutex<BTreeMap<String, State>>,
+    changed: watch::Sender<()>,
+}
+
+/// Keeps processes alive.
+pub struct Supervisor {
+    shared: Arc<Shared>,
+    keepers: Vec<(CancellationToken, JoinHandle<()>)>,
+}
+
+/// How one life of a process ended.
+enum Ended {
+    AsAsked,
+    Died(String),
+}
+
+impl Supervisor {
+    /// A supervisor of processes of this executable, all with the given environment.
+    pub fn new(
+        env: Vec<(&'static str, String)>,
+        logs: Logs,
+        ids: Ids,
+        patience: Duration,
+        aborted: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("the path of this executable is not known")?;
+        let (changed, _) = watch::channel(());
+        let http = Http::new();
+        let states = Mutex::default();
+        let shared = Shared { program, env, logs, http, ids, patience, aborted, states, changed };
+        Ok(Self { shared: Arc::new(shared), keepers: Vec::new() })
+    }
+
+    /// Starts a process and keeps it alive until `stop`.
+    pub fn keep(&mut self, spec: Spec, stop: &CancellationToken) {
+        self.shared.update(&spec.name, |state| state.role = spec.role);
+        let keeper = tokio::spawn(Arc::clone(&self.shared).keep(spec, stop.clone()));
+        self.keepers.push((stop.clone(), keeper));
+    }
+
+    /// Waits until everything that was started is ready.
+    pub async fn ready(&self, limit: Duration) -> anyhow::Result<()> {
+        let mut changed = self.shared.changed.subscribe();
+        let all = async {
+            loop {
+                changed.borrow_and_update();
+                if self.shared.all_ready()? {
+                    return Ok(());
+                }
+                // The sender lives as long as `self`.
+                let _ = changed.changed().await;
+            }
+        };
+        match timeout(limit, all).await {
+            Ok(outcome) => outcome,
+            Err(_) => bail!("not ready within {} s: {}", limit.as_secs(), self.shared.not_ready().join(", ")),
+        }
+    }
+
+    /// Told of every change of a process.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.shared.changed.subscribe()
+    }
+
+    /// Processes that run, by role.
+    pub fn pids(&self) -> BTreeMap<String, Vec<u32>> {
+        let mut pids: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+        for state in self.shared.lock().values() {
+            pids.entry(state.role.to_owned()).or_default().extend(state.pid);
+        }
+        pids
+    }
+
+    /// Stops those that were started with `stop`, and waits for their end.
+    pub async fn stop(&mut self, stop: &CancellationToken) {
+        stop.cancel();
+        for (token, keeper) in std::mem::take(&mut self.keepers) {
+            if token.is_cancelled() {
+                if let Err(error) = keeper.await {
+                    tracing::error!(%error, "a keeper ended badly");
+                }
+            } else {
+                self.keepers.push((token, keeper));
+            }
+        }
+    }
+}
+
+impl Shared {
+    async fn keep(self: Arc<Self>, spec: Spec, stop: CancellationToken) {
+        let mut failures = 0;
+        loop {
+            let started = Instant::now();
+            let why = match self.live(&spec, &stop).await {
+                Ended::AsAsked => break,
+                Ended::Died(why) => why,
+            };
+            failures = if started.elapsed() >= STEADY { 1 } else { failures + 1 };
+            let pause = pause(failures, self.ids.unit());
+            tracing::warn!(process = spec.name, why, again_in_ms = pause.as_millis() as u64, "a process ended");
+            self.update(&spec.name, |state| {
+                (state.pid, state.ready, state.failures, state.why) = (None, false, failures, why);
+            });
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = stop.cancelled() => break,
+            }
+        }
+        self.update(&spec.name, |state| (state.pid, state.ready) = (None, false));
+    }
+
+    /// One life of a process.
+    async fn live(&self, spec: &Spec, stop: &CancellationToken) -> Ended {
+        let tail = Tail::default();
+        let (mut child, ready_url, live_url) = match self.spawn(spec, &tail) {
+            Ok(started) => started,
+            Err(error) => return Ended::Died(format!("{error:#}")),
+        };
+        // The lifeline: dropped, and so closed, when this life is over.
+        let _lifeline = child.stdin.take();
+        self.update(&spec.name, |state| state.pid = child.id());
+        tokio::select! {
+            status = child.wait() => Ended::Died(match status {
+                Ok(status) => format!("{} ({})", describe(status), tail.last_words()),
+                Err(error) => error.to_string(),
+            }),
+            () = self.watch(&spec.name, &ready_url, &live_url) => {
+                let _ = child.kill().await;
+                Ended::Died("its health listener was silent: killed".to_owned())
+            }
+            () = stop.cancelled() => {
+                self.end(&spec.name, child).await;
+                Ended::AsAsked
+            }
+        }
+    }
+
+    fn spawn(&self, spec: &Spec, tail: &Tail) -> anyhow::Result<(Child, String, String)> {
+        let mut command = Command::new(&self.program);
+        // A profile or another endpoint of the caller's shell would lead the fleet astray.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("AWS_") {
+                command.env_remove(name);
+            }
+        }
+        command.env_remove("REELFLEET_INSTANCE");
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.envs(spec.env.iter().map(|(name, value)| (name, value)));
+        let (ready, live) = match &spec.health {
+            Health::At(base) => (format!("{base}/readyz"), format!("{base}/livez")),
+            Health::Url(url) => (url.clone(), url.clone()),
+            Health::Drawn => {
+                let address = ports::free_loopback(None)?;
+                command.env("REELFLEET_HEALTH_LISTEN", address.to_string());
+                (format!("http://{address}/readyz"), format!("http://{address}/livez"))
+            }
+        };
+        let mut child = command
+            .args(&spec.args)
+            .env(lifeline::VARIABLE, "stdin")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A group of its own: Ctrl-C at a terminal reaches the supervisor alone, which then drains in order.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{} can't be started", self.program.display()))?;
+        if let Some(stdout) = child.stdout.take() {
+            tokio::spawn(self.logs.clone().copy(spec.role, spec.name.clone(), stdout, Tail::default()));
+        }
+        if let Some(stderr) = child.stderr.take() {
+            tokio::spawn(self.logs.clone().copy(spec.role, spec.name.clone(), stderr, tail.clone()));
+        }
+        Ok((child, ready, live))
+    }
+
+    /// Notes when it becomes ready; returns when it hangs.
+    async fn watch(&self, name: &str, ready_url: &str, live_url: &str) {
+        while !self.http.is_ok(ready_url, PROBE).await {
+            sleep(READY_EVERY).await;
+        }
+        self.update(name, |state| (state.ready, state.was_ready) = (true, true));
+        let mut silent = 0;
+        while silent < SILENT {
+            sleep(LIVE_EVERY).await;
+            silent = if self.http.is_ok(live_url, PROBE).await { 0 } else { silent + 1 };
+        }
+    }
+
+    /// SIGTERM, the time to drain, SIGKILL.
+    async fn end(&self, name: &str, mut child: Child) {
+        signal(&child, Signal::TERM);
+        let drained = tokio::select! {
+            _ = child.wait() => true,
+            () = sleep(self.patience) => false,
+            () = self.aborted.cancelled() => {
+                signal(&child, Signal::TERM);
+                timeout(AT_ONCE, child.wait()).await.is_ok()
+            }
+        };
+        if !drained {
+            tracing::warn!(process = name, "it does not end: killed");
+            let _ = child.kill().await;
+        }
+    }
+
+    /// Whether everything is ready; an error if something will never be.
+    fn all_ready(&self) -> anyhow::Result<bool> {
+        let states = self.lock();
+        for (name, state) in states.iter() {
+            if !state.was_ready && state.failures >= PATIENCE {
+                bail!("{name} does not start: {} (see {})", state.why, self.logs.path(state.role).display());
+            }
+        }
+        Ok(states.values().all(|state| state.ready))
+    }
+
+    fn not_ready(&self) -> Vec<String> {
+        let states = self.lock();
+        let waiting = states.iter().filter(|(_, state)| !state.ready);
+        waiting
+            .map(|(name, state)| if state.why.is_empty() { name.clone() } else { format!("{name} ({})", state.why) })
+            .collect()
+    }
+
+    fn update(&self, name: &str, change: impl FnOnce(&mut State)) {
+        change(self.lock().entry(name.to_owned()).or_default());
+        self.changed.send_replace(());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, State>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Signals a child that was not waited for yet, so that its id can't be another process's.
+fn signal(child: &Child, signal: Signal) {
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    if let Some(pid) = pid
+        && let Err(error) = kill_process(pid, signal)
+    {
+        tracing::warn!(%error, "a signal was not delivered");
+    }
+}
+
+/// The pause after the `failures`th failure in a row: it doubles up to the longest, and half of it is left to chance
+/// (`unit`, 0..1), so that processes that fell together do not rise together.
+fn pause(failures: u32, unit: f64) -> Duration {
+    let doubled = SHORTEST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
+    doubled.min(LONGEST_PAUSE).mul_f64(0.5 + unit.clamp(0.0, 1.0) / 2.0)
+}
+
+fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_doubles_and_never_vanishes() {
+        let most: Vec<_> = (1..=8).map(|n| pause(n, 1.0).as_millis()).collect();
+        assert_eq!(most, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
+        for failures in [0, 1, 7, 40, u32::MAX] {
+            let least = pause(failures, 0.0);
+            assert!(least >= SHORTEST_PAUSE / 2 && least <= LONGEST_PAUSE / 2, "{failures}: {least:?}");
+        }
+    }
+
+    #[test]
+    fn an_end_is_described() {
+        use std::os::unix::process::ExitStatusExt;
+        assert_eq!(describe(ExitStatus::from_raw(3 << 8)), "exit code 3");
+        assert_eq!(describe(ExitStatus::from_raw(9)), "signal 9");
+    }
+}

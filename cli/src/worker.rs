@@ -1,0 +1,209 @@
+//! `reelfleet worker <role>`, `gateway` and `migrate`: one role of the fleet in this process.
+//!
+//! Guarantees: a role starts only on the schema of this build; what it commits is relayed by the same process until the
+//! role has ended and once more after that; the health listener lives from the first moment to the last.
+
+use anyhow::{Context as _, bail};
+use clap::{Args, ValueEnum};
+use reelfleet_catalog::Catalog;
+use reelfleet_events::{Outlet, Progress, Relay};
+use reelfleet_fleet::{Config, Context};
+use reelfleet_gateway::GatewayOptions;
+use reelfleet_telemetry::Format;
+use tokio_util::sync::CancellationToken;
+
+use crate::lifeline;
+
+/// A worker of the fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Storage notifications become assets; probes and applies policy
+    Intake,
+    /// Plans, encodes, publishes playlists
+    Transcoder,
+    /// Posters, storyboards, sizes of still images
+    Thumbnailer,
+    /// Describes assets, sweeps stranded tasks
+    Metadata,
+    /// Pushes progress over WebSockets and server-sent events
+    Notifier,
+    /// Deletes what nobody needs any more
+    Janitor,
+}
+
+impl Role {
+    /// As on the command line and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Intake => "intake",
+            Self::Transcoder => "transcoder",
+            Self::Thumbnailer => "thumbnailer",
+            Self::Metadata => "metadata",
+            Self::Notifier => "notifier",
+            Self::Janitor => "janitor",
+        }
+    }
+}
+
+/// Options of every process of the fleet.
+#[derive(Args)]
+struct Process {
+    /// How log lines look: pretty or json
+    #[arg(long, env = "REELFLEET_LOG_FORMAT", default_value = "pretty")]
+    log_format: Format,
+    #[command(flatten)]
+    config: Config,
+}
+
+/// Options of `worker`.
+#[derive(Args)]
+pub struct WorkerArgs {
+    /// What it does
+    #[arg(value_enum)]
+    role: Role,
+    /// Tasks at work at once [default: 1, intake and metadata 4]
+    #[arg(long, env = "REELFLEET_SLOTS", value_parser = clap::value_parser!(u16).range(1..=256))]
+    slots: Option<u16>,
+    /// Thumbnailer: make no storyboards
+    #[arg(long, env = "REELFLEET_NO_STORYBOARD")]
+    no_storyboard: bool,
+    #[command(flatten)]
+    process: Process,
+}
+
+/// Options of `gateway`.
+#[derive(Args)]
+pub struct GatewayArgs {
+    #[command(flatten)]
+    gateway: GatewayOptions,
+    #[command(flatten)]
+    process: Process,
+}
+
+/// Options of `migrate`.
+#[derive(Args)]
+pub struct MigrateArgs {
+    #[command(flatten)]
+    config: Config,
+}
+
+/// Runs a worker until it has drained.
+pub async fn run(args: WorkerArgs) -> anyhow::Result<()> {
+    let WorkerArgs { role, slots, no_storyboard, process } = args;
+    let running = Running::start(process, role.as_str()).await?;
+    let (context, catalog) = (running.context.clone(), running.catalog.clone());
+    let outlet = running.outlet.clone();
+    let slots_or = |default: u16| usize::from(slots.unwrap_or(default));
+    let work = async move {
+        match role {
+            Role::Intake => reelfleet_intake::run(context, catalog, slots_or(4)).await,
+            Role::Transcoder => reelfleet_transcoder::run(context, catalog, Progress::new(outlet), slots_or(1)).await,
+            Role::Thumbnailer => {
+                let options = reelfleet_thumbnailer::Options { slots: slots_or(1), storyboard: !no_storyboard };
+                reelfleet_thumbnailer::run(context, catalog, options).await
+            }
+            Role::Metadata => reelfleet_metadata::run(context, catalog, slots_or(4)).await,
+            Role::Notifier => reelfleet_notifier::run(context, catalog).await,
+            Role::Janitor => reelfleet_janitor::run(context, catalog).await,
+        }
+    };
+    running.until_drained(work).await
+}
+
+/// Runs the gateway until it has drained.
+pub async fn gateway(args: GatewayArgs) -> anyhow::Result<()> {
+    let running = Running::start(args.process, "gateway").await?;
+    let (context, catalog) = (running.context.clone(), running.catalog.clone());
+    running.until_drained(async move { Ok(reelfleet_gateway::run(context, catalog, args.gateway).await?) }).await
+}
+
+/// Migrates and says how many migrations ran.
+pub async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
+    let context = Context::from_config(args.config, "migrate").await?;
+    let ran = catalog(&context).migrate(context.clock.now_ms()).await?;
+    println!("{ran} migrations ran");
+    Ok(())
+}
+
+/// The catalog of this process.
+pub fn catalog(context: &Context) -> Catalog {
+    Catalog::new(
+        context.clients.rds.clone(),
+        context.config.db_resource_arn.clone(),
+        context.config.db_secret_arn.clone(),
+        Some(context.config.db_name.clone()),
+    )
+}
+
+/// Relay and progress of this process, by the same catalog, so that its bell rings for them.
+fn outlet(context: &Context, catalog: &Catalog) -> Outlet {
+    let (clock, ids) = (context.clock.clone(), context.ids.clone());
+    Outlet {
+        catalog: catalog.clone(),
+        sqs: context.clients.sqs.clone(),
+        sns: context.clients.sns.clone(),
+        topic_arn: context.config.topic_arn("events"),
+        queue_prefix: context.config.prefix.clone(),
+        instance: context.instance.to_string(),
+        now: std::sync::Arc::new(move || clock.now_ms()),
+        uuid: std::sync::Arc::new(move || ids.uuid()),
+    }
+}
+
+/// What surrounds a role.
+struct Running {
+    context: Context,
+    catalog: Catalog,
+    outlet: Outlet,
+    relay: tokio::task::JoinHandle<()>,
+    /// Stops relay and health listener, after the role.
+    stop: CancellationToken,
+}
+
+impl Running {
+    async fn start(process: Process, name: &'static str) -> anyhow::Result<Self> {
+        reelfleet_telemetry::init(name, process.log_format)?;
+        let context = Context::from_config(process.config, name).await?;
+        context.shutdown.listen()?;
+        lifeline::watch(&context.shutdown)?;
+        let catalog = catalog(&context);
+        catalog.check_schema().await?;
+        let outlet = outlet(&context, &catalog);
+        let stop = CancellationToken::new();
+        let relay = tokio::spawn(Relay::new(outlet.clone()).run(stop.clone()));
+        Ok(Self { context, catalog, outlet, relay, stop })
+    }
+
+    /// Does the work, then lets the surroundings end.
+    async fn until_drained(self, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+        let Self { context, relay, stop, .. } = self;
+        let address = context.config.health_listen;
+        let (health, until) = (context.health.clone(), stop.clone());
+        let listener = async move {
+            match address {
+                Some(address) => health
+                    .serve(address, until.cancelled_owned())
+                    .await
+                    .with_context(|| format!("REELFLEET_HEALTH_LISTEN: {address} can't be listened on")),
+                None => {
+                    until.cancelled().await;
+                    Ok(())
+                }
+            }
+        };
+        let mut listener = tokio::spawn(listener);
+        let outcome = tokio::select! {
+            outcome = work => outcome,
+            failed = &mut listener => failed.map_err(anyhow::Error::new).and_then(|outcome| outcome),
+        };
+        let ended_by_itself = outcome.is_ok() && !context.shutdown.is_draining();
+        stop.cancel();
+        relay.await?;
+        outcome?;
+        if ended_by_itself {
+            bail!("it ended although nobody asked it to");
+        }
+        tracing::info!("drained");
+        Ok(())
+    }
+}

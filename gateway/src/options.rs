@@ -1,0 +1,161 @@
+//! What the gateway alone needs to know.
+//!
+//! Guarantee: after [`GatewayOptions::check`] every value can be used; a refusal names the variable to change.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use reelfleet_access::PlaybackKey;
+
+/// Options of the gateway; flags win over the environment.
+#[derive(Args, Clone)]
+pub struct GatewayOptions {
+    /// Address for the API, playback and realtime
+    #[arg(long = "gateway-listen", env = "REELFLEET_GATEWAY_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Secret that signs playback tokens, at least 32 bytes; the same for all gateways
+    #[arg(long, env = "REELFLEET_PLAYBACK_SECRET", hide_env_values = true)]
+    pub playback_secret: String,
+    /// Seconds that a playback URL lives at least
+    #[arg(long, env = "REELFLEET_PLAYBACK_TTL_S", default_value_t = 12 * 3600)]
+    pub playback_ttl_s: u32,
+    /// Where the notifier listens: http://host:port
+    #[arg(long, env = "REELFLEET_NOTIFIER_URL", default_value = "http://127.0.0.1:8081")]
+    pub notifier_url: String,
+    /// Origins whose web pages may call the API, separated by commas
+    #[arg(long, env = "REELFLEET_WEB_ORIGINS", value_delimiter = ',')]
+    pub web_origins: Vec<String>,
+    /// Seconds that an unfinished upload can be resumed
+    #[arg(long, env = "REELFLEET_UPLOAD_TTL_S", default_value_t = 7 * 24 * 3600)]
+    pub upload_ttl_s: u32,
+}
+
+impl std::fmt::Debug for GatewayOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GatewayOptions")
+            .field("listen", &self.listen)
+            .field("notifier_url", &self.notifier_url)
+            .field("web_origins", &self.web_origins)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A value that can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{variable}: {problem}")]
+pub struct OptionsError {
+    /// The environment variable to change.
+    pub variable: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// Options in the form in which they are used.
+pub(crate) struct Checked {
+    pub(crate) playback: PlaybackKey,
+    /// `host:port` of the notifier.
+    pub(crate) notifier: String,
+    pub(crate) web_origins: Vec<String>,
+    pub(crate) playback_ttl_s: i64,
+    pub(crate) upload_ttl_ms: i64,
+}
+
+impl GatewayOptions {
+    /// Checks the values.
+    pub(crate) fn check(&self) -> Result<Checked, OptionsError> {
+        let refuse = |variable, problem: String| OptionsError { variable, problem };
+        let playback = PlaybackKey::new(&self.playback_secret)
+            .map_err(|weak| refuse("REELFLEET_PLAYBACK_SECRET", weak.to_string()))?;
+        let notifier = authority(&self.notifier_url).ok_or_else(|| {
+            let problem = format!("{:?} is not http://host:port", self.notifier_url);
+            refuse("REELFLEET_NOTIFIER_URL", problem)
+        })?;
+        let mut web_origins = Vec::new();
+        for origin in self.web_origins.iter().map(|origin| origin.trim()) {
+            if origin.is_empty() {
+                continue;
+            }
+            if !is_origin(origin) {
+                let problem = format!("{origin:?} is not an origin: https://host[:port], no path");
+                return Err(refuse("REELFLEET_WEB_ORIGINS", problem));
+            }
+            web_origins.push(origin.to_owned());
+        }
+        for (variable, seconds) in
+            [("REELFLEET_PLAYBACK_TTL_S", self.playback_ttl_s), ("REELFLEET_UPLOAD_TTL_S", self.upload_ttl_s)]
+        {
+            if seconds < 60 {
+                return Err(refuse(variable, "at least 60".into()));
+            }
+        }
+        Ok(Checked {
+            playback,
+            notifier,
+            web_origins,
+            playback_ttl_s: i64::from(self.playback_ttl_s),
+            upload_ttl_ms: i64::from(self.upload_ttl_s) * 1_000,
+        })
+    }
+}
+
+/// `host:port` of an http URL without a path.
+fn authority(url: &str) -> Option<String> {
+    let authority = url.strip_prefix("http://")?;
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    let parsed: axum::http::uri::Authority = authority.parse().ok()?;
+    if parsed.as_str().contains('@') {
+        return None;
+    }
+    let port = parsed.port_u16().unwrap_or(80);
+    Some(format!("{}:{port}", parsed.host()))
+}
+
+/// Whether the text is an origin as browsers send it (RFC 6454 section 6.2); no wildcard, no `null`.
+pub(crate) fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else {
+        return false;
+    };
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:[]".contains(&byte);
+    matches!(scheme, "http" | "https") && !host.is_empty() && text.len() <= 255 && host.bytes().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn options() -> GatewayOptions {
+        GatewayOptions {
+            listen: ([127, 0, 0, 1], 0).into(),
+            playback_secret: "0123456789abcdef0123456789abcdef".into(),
+            playback_ttl_s: 3600,
+            notifier_url: "http://127.0.0.1:8081".into(),
+            web_origins: Vec::new(),
+            upload_ttl_s: 3600,
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_by_its_variable() {
+        assert!(options().check().is_ok());
+        let refused = |change: fn(&mut GatewayOptions)| {
+            let mut options = options();
+            change(&mut options);
+            options.check().map(drop).unwrap_err().variable
+        };
+        assert_eq!(refused(|o| o.playback_secret = "short".into()), "REELFLEET_PLAYBACK_SECRET");
+        assert_eq!(refused(|o| o.notifier_url = "https://n".into()), "REELFLEET_NOTIFIER_URL");
+        assert_eq!(refused(|o| o.notifier_url = "http://n/path".into()), "REELFLEET_NOTIFIER_URL");
+        assert_eq!(refused(|o| o.web_origins = vec!["*".into()]), "REELFLEET_WEB_ORIGINS");
+        assert_eq!(refused(|o| o.web_origins = vec!["https://a/".into()]), "REELFLEET_WEB_ORIGINS");
+        assert_eq!(refused(|o| o.upload_ttl_s = 1), "REELFLEET_UPLOAD_TTL_S");
+        assert!(!format!("{:?}", options()).contains("0123"), "no secret in logs");
+    }
+
+    #[test]
+    fn the_notifier_has_a_port() {
+        assert_eq!(authority("http://n").as_deref(), Some("n:80"));
+        assert_eq!(authority("http://[::1]:81/").as_deref(), Some("[::1]:81"));
+        assert_eq!(authority("http://u@n"), None);
+        assert_eq!(authority("n:80"), None);
+    }
+}

@@ -1,0 +1,186 @@
+//! Errors as Problem Details (RFC 9457).
+//!
+//! Guarantee: every error of the gateway has a stable `code` and `type` (`urn:reelfleet:problem:<code>`), a sentence for
+//! a person, and the request's id. What went wrong inside is logged, not told.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use reelfleet_access::AccessError;
+use reelfleet_catalog::CatalogError;
+use reelfleet_domain::policy::Refusal;
+use reelfleet_messages::event::ReasonCode;
+use reelfleet_objects::ObjectError;
+
+macro_rules! codes {
+    ($($variant:ident = $status:literal $code:literal $title:literal;)*) => {
+        /// What went wrong. The texts are stable: programs branch on them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Code { $($variant),* }
+
+        impl Code {
+            fn facts(self) -> (u16, &'static str, &'static str) {
+                match self { $(Self::$variant => ($status, $code, $title)),* }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidRequest = 400 "invalid_request" "The request can't be understood";
+    Unauthenticated = 401 "unauthenticated" "A valid API key is needed";
+    ScopeMissing = 403 "scope_missing" "The API key does not allow this";
+    TokenInvalid = 403 "playback_token_invalid" "The playback URL is not valid";
+    TokenExpired = 403 "playback_token_expired" "The playback URL has expired";
+    NotFound = 404 "not_found" "There is nothing here";
+    MethodNotAllowed = 405 "method_not_allowed" "This can't be done here";
+    UploadEnded = 409 "upload_ended" "The upload has ended";
+    UploadIncomplete = 409 "upload_incomplete" "Parts of the upload are missing";
+    UploadMismatch = 409 "upload_mismatch" "What was sent is not what was announced";
+    UploadExpired = 410 "upload_expired" "The upload has expired";
+    AssetGone = 410 "asset_gone" "The asset has been deleted";
+    BodyTooLarge = 413 "body_too_large" "The request is too large";
+    UnsupportedMediaType = 415 "unsupported_media_type" "The request is not JSON";
+    RangeNotSatisfiable = 416 "range_not_satisfiable" "The object has no such range";
+    Empty = 422 "empty" "The file is empty";
+    TooLarge = 422 "too_large" "The file is too large";
+    TypeNotAllowed = 422 "type_not_allowed" "This type of file is not taken";
+    IdempotencyKeyReused = 422 "idempotency_key_reused" "The Idempotency-Key belongs to another request";
+    InvalidPart = 422 "invalid_part" "There is no such part";
+    ChecksumMismatch = 422 "checksum_mismatch" "The checksum does not match";
+    Internal = 500 "internal" "Something went wrong here";
+    Unavailable = 503 "unavailable" "A service behind this one does not answer";
+    Timeout = 504 "timeout" "It took too long";
+}
+
+/// An error on its way out.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem {
+    pub(crate) code: Code,
+    detail: String,
+}
+
+impl Problem {
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self { code, detail }
+    }
+
+    /// Something that is not there, or not the caller's.
+    pub(crate) fn not_found() -> Self {
+        Self::new(Code::NotFound, "it does not exist, or it is not yours")
+    }
+
+    /// Our own mistake; `what` goes to the log.
+    pub(crate) fn internal(what: impl std::fmt::Display) -> Self {
+        tracing::error!(error = %what, "request failed");
+        Self::new(Code::Internal, "the request id names it in our logs")
+    }
+
+    fn unavailable(what: impl std::fmt::Display) -> Self {
+        tracing::warn!(error = %what, "request failed");
+        Self::new(Code::Unavailable, "try again in a moment")
+    }
+
+    /// The document.
+    pub(crate) fn render(&self, request_id: &str) -> Vec<u8> {
+        let (status, code, title) = self.code.facts();
+        serde_json::json!({
+            "type": format!("urn:reelfleet:problem:{code}"),
+            "code": code,
+            "title": title,
+            "detail": self.detail,
+            "status": status,
+            "request_id": request_id,
+        })
+        .to_string()
+        .into_bytes()
+    }
+}
+
+impl IntoResponse for Problem {
+    /// The head; the body is written where the request's id is known.
+    fn into_response(self) -> Response {
+        let (status, ..) = self.code.facts();
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = status.into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        match self.code {
+            Code::Unauthenticated => {
+                let challenge = HeaderValue::from_static("Bearer realm=\"reelfleet\"");
+                headers.insert(header::WWW_AUTHENTICATE, challenge);
+            }
+            Code::Unavailable | Code::Timeout => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+            }
+            _ => {}
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<AccessError> for Problem {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::Unauthenticated => Self::new(Code::Unauthenticated, "send Authorization: Bearer <API key>"),
+            AccessError::ScopeMissing(_) => Self::new(Code::ScopeMissing, error.to_string()),
+            AccessError::NotYours => Self::not_found(),
+            AccessError::Catalog(error) => error.into(),
+        }
+    }
+}
+
+impl From<CatalogError> for Problem {
+    fn from(error: CatalogError) -> Self {
+        match error {
+            CatalogError::Unavailable(_) | CatalogError::Conflict { .. } => Self::unavailable(error),
+            other => Self::internal(other),
+        }
+    }
+}
+
+impl From<ObjectError> for Problem {
+    fn from(error: ObjectError) -> Self {
+        match error {
+            ObjectError::Call { .. } | ObjectError::Io { .. } => Self::unavailable(error),
+            other => Self::internal(other),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let code = match refusal.code {
+            ReasonCode::Empty => Code::Empty,
+            ReasonCode::TooLarge => Code::TooLarge,
+            ReasonCode::TypeNotAllowed => Code::TypeNotAllowed,
+            _ => Code::InvalidRequest,
+        };
+        Self::new(code, refusal.detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_names_itself_and_the_request() {
+        let problem = Problem::new(Code::TooLarge, "the file has 2 bytes");
+        let document: serde_json::Value = serde_json::from_slice(&problem.render("r1")).unwrap();
+        assert_eq!(document["type"], "urn:reelfleet:problem:too_large");
+        assert_eq!((&document["status"], &document["request_id"]), (&422.into(), &"r1".into()));
+        let response = problem.into_response();
+        assert_eq!(response.status(), 422);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+    }
+
+    #[test]
+    fn what_went_wrong_inside_is_not_told() {
+        let secret = CatalogError::Refused { sql: "SELECT hash".into(), message: "secret".into() };
+        let text = String::from_utf8(Problem::from(secret).render("r")).unwrap();
+        assert!(!text.contains("hash") && !text.contains("secret"), "{text}");
+    }
+}

@@ -1,0 +1,284 @@
+//! The router as a whole, against a catalog that answers from a table and an S3 that answers from a script.
+
+mod playback;
+mod realtime;
+mod rights;
+mod uploads;
+
+use std::sync::{Arc, Mutex};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use reelfleet_access::{Grant, PlaybackKey, Secret};
+use reelfleet_catalog::Catalog;
+use reelfleet_domain::AssetState;
+use reelfleet_fleet::{Clients, Clock, Config, Context};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::app::App;
+use crate::options::GatewayOptions;
+use crate::router::router;
+use crate::serve::answer;
+
+const NOW: i64 = 1_800_000_000_000;
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+const UPLOAD: &str = "upl_01h455vb4pex5vsknk084sn02q";
+const ASSET: &str = "ast_01h455vb4pex5vsknk084sn02q";
+const MIB: i64 = 1 << 20;
+
+/// What S3 answers to a method and a piece of the path and query.
+#[derive(Clone, Copy)]
+struct Script {
+    method: &'static str,
+    wants: &'static str,
+    status: u16,
+    headers: &'static [(&'static str, &'static str)],
+    body: &'static str,
+}
+
+/// What the catalog and S3 hold.
+#[derive(Clone)]
+struct World {
+    scopes: String,
+    upload_owner: &'static str,
+    upload_state: &'static str,
+    /// 20 MiB in parts of 8 MiB rather than 5 bytes at once.
+    multipart: bool,
+    asset_tenant: &'static str,
+    asset_state: AssetState,
+    request_key: bool,
+    s3: Vec<Script>,
+    notifier: String,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            scopes: "uploads:write assets:read realtime".into(),
+            upload_owner: "me",
+            upload_state: "open",
+            multipart: false,
+            asset_tenant: "mine",
+            asset_state: AssetState::Processing,
+            request_key: false,
+            s3: Vec::new(),
+            notifier: "http://127.0.0.1:1".into(),
+        }
+    }
+}
+
+fn secret() -> Secret {
+    Secret::from_bytes([7; 32])
+}
+
+/// A field of the Data API.
+fn field(value: &Value) -> Value {
+    match value {
+        Value::Null => json!({ "isNull": true }),
+        Value::Number(number) => json!({ "longValue": number }),
+        other => json!({ "stringValue": other }),
+    }
+}
+
+impl World {
+    /// The row that a statement finds, if it finds one.
+    fn row(&self, sql: &str) -> Option<Value> {
+        if sql.contains("FROM api_key") {
+            let hash = secret().hash();
+            return Some(json!(["key_01h455vb4pex5vsknk084sn02q", "mine", "me", "n", hash, self.scopes, null]));
+        }
+        if sql.contains("FROM upload") {
+            let (size, part_size, s3_id) =
+                if self.multipart { (20 * MIB, Some(8 * MIB), Some("s3id")) } else { (5, None, None) };
+            let found = !sql.contains(":request_key") || self.request_key;
+            return found.then(|| {
+                json!([
+                    UPLOAD,
+                    "mine",
+                    self.upload_owner,
+                    ASSET,
+                    "reelfleet-uploads",
+                    "in/mine/me/x/source",
+                    "a.mp4",
+                    "video/mp4",
+                    size,
+                    part_size,
+                    s3_id,
+                    null,
+                    null,
+                    self.upload_state,
+                    NOW,
+                    NOW + 60_000
+                ])
+            });
+        }
+        if sql.starts_with("SELECT tenant, state FROM asset") {
+            return Some(json!([self.asset_tenant, self.asset_state.as_str()]));
+        }
+        if sql.contains("FROM asset") {
+            let found = !sql.contains("tenant = :tenant") || self.asset_tenant == "mine";
+            return found.then(|| {
+                json!([
+                    ASSET,
+                    self.asset_tenant,
+                    "me",
+                    null,
+                    "b",
+                    "k",
+                    null,
+                    "e",
+                    5,
+                    "n",
+                    self.asset_state.as_str(),
+                    "video",
+                    null,
+                    null,
+                    null,
+                    null,
+                    1,
+                    null,
+                    null,
+                    1,
+                    0,
+                    NOW,
+                    null,
+                    null,
+                    NOW
+                ])
+            });
+        }
+        None
+    }
+
+    fn data_api(&self, call: &Value) -> Response {
+        let row = self.row(call["sql"].as_str().unwrap());
+        let records: Vec<Value> = row.iter().map(|row| row.as_array().unwrap().iter().map(field).collect()).collect();
+        Json(json!({ "records": records, "numberOfRecordsUpdated": 1 })).into_response()
+    }
+
+    fn s3(&self, method: &Method, target: &str) -> Response {
+        let found = self.s3.iter().find(|script| method == script.method && target.contains(script.wants));
+        let Some(script) = found else { return StatusCode::NOT_FOUND.into_response() };
+        let mut response = Response::builder().status(script.status);
+        for (name, value) in script.headers {
+            response = response.header(*name, *value);
+        }
+        response.body(script.body.into()).unwrap()
+    }
+}
+
+/// A gateway in such a world, and what it asked of it.
+struct Gateway {
+    router: Router,
+    context: Context,
+    /// Calls of the Data API.
+    statements: Arc<Mutex<Vec<Value>>>,
+    /// Requests to S3: method, path and query, headers.
+    requests: Arc<Mutex<Vec<(Method, String, HeaderMap)>>>,
+}
+
+impl Gateway {
+    async fn with(world: World) -> Self {
+        let (statements, requests) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (seen, asked, notifier) = (statements.clone(), requests.clone(), world.notifier.clone());
+        let aws = Router::new().fallback(async move |request: Request<Body>| {
+            let (parts, body) = request.into_parts();
+            if parts.uri.path().starts_with("/reelfleet-") {
+                let target = parts.uri.path_and_query().unwrap().to_string();
+                let response = world.s3(&parts.method, &target);
+                asked.lock().unwrap().push((parts.method, target, parts.headers));
+                return response;
+            }
+            let call = serde_json::from_slice(&axum::body::to_bytes(body, 1 << 20).await.unwrap()).unwrap();
+            let response = world.data_api(&call);
+            seen.lock().unwrap().push(call);
+            response
+        });
+        tokio::spawn(async move { axum::serve(listener, aws).await });
+        let sdk = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .endpoint_url(format!("http://{address}"))
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::for_tests()))
+            .build();
+        let config = config();
+        let clients = Clients::from_sdk(&sdk, &config);
+        let catalog = Catalog::new(clients.rds.clone(), "r".into(), "s".into(), None);
+        let context = Context::with_clients(config, "gateway", clients, Clock::manual(NOW)).unwrap();
+        let options = GatewayOptions {
+            listen: address,
+            playback_secret: SECRET.into(),
+            playback_ttl_s: 3_600,
+            notifier_url: notifier,
+            web_origins: vec!["https://web.example".into()],
+            upload_ttl_s: 3_600,
+        };
+        let router = router(App::new(context.clone(), catalog, options).unwrap());
+        Self { router, context, statements, requests }
+    }
+
+    async fn send(&self, request: Request<Body>) -> (StatusCode, HeaderMap, Value) {
+        let (status, headers, body) = self.raw(request).await;
+        (status, headers, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    async fn raw(&self, request: Request<Body>) -> (StatusCode, HeaderMap, Vec<u8>) {
+        let (parts, body) = answer(&mut self.router.clone(), request).await.into_parts();
+        (parts.status, parts.headers, axum::body::to_bytes(body, 1 << 20).await.unwrap().to_vec())
+    }
+
+    async fn call(&self, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
+        let (status, _, body) = self.send(keyed(method, path, body)).await;
+        (status, body)
+    }
+
+    fn sql(&self) -> Vec<String> {
+        let statements = self.statements.lock().unwrap();
+        statements.iter().map(|call| call["sql"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn config() -> Config {
+    use clap::{Args as _, FromArgMatches as _};
+    let command = Config::augment_args(clap::Command::new("test"));
+    Config::from_arg_matches(&command.get_matches_from(["test"])).unwrap()
+}
+
+fn key() -> String {
+    format!("rf_01h455vb4pex5vsknk084sn02q_{}", secret().reveal())
+}
+
+fn keyed(method: &str, path: &str, body: Value) -> Request<Body> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("authorization", format!("Bearer {}", key()))
+        .header("content-type", "application/json");
+    let body = if body.is_null() { Body::empty() } else { body.to_string().into() };
+    request.body(body).unwrap()
+}
+
+/// Every route that needs a key, with a body that it would take, and the scope it needs.
+fn keyed_routes() -> Vec<(&'static str, String, Value, &'static str)> {
+    let upload = json!({ "name": "a.mp4", "size": 5, "type": "video/mp4" });
+    let parts = json!({ "parts": [{ "n": 1 }] });
+    vec![
+        ("POST", "/v1/uploads".into(), upload, "uploads:write"),
+        ("GET", "/v1/uploads".into(), Value::Null, "uploads:write"),
+        ("GET", format!("/v1/uploads/{UPLOAD}"), Value::Null, "uploads:write"),
+        ("POST", format!("/v1/uploads/{UPLOAD}/parts"), parts, "uploads:write"),
+        ("POST", format!("/v1/uploads/{UPLOAD}/complete"), json!({}), "uploads:write"),
+        ("DELETE", format!("/v1/uploads/{UPLOAD}"), Value::Null, "uploads:write"),
+        ("GET", "/v1/assets".into(), Value::Null, "assets:read"),
+        ("GET", format!("/v1/assets/{ASSET}"), Value::Null, "assets:read"),
+        ("POST", "/v1/realtime/tickets".into(), json!({}), "realtime"),
+    ]
+}

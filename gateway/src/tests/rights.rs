@@ -1,0 +1,143 @@
+//! Who is let in, whose things are seen, and what errors look like.
+
+use super::*;
+
+#[tokio::test]
+async fn without_a_valid_key_no_route_does_anything() {
+    let gateway = Gateway::with(World::default()).await;
+    let other = key().replace("07", "08");
+    for (method, path, body, _) in keyed_routes() {
+        for credential in
+            [None, Some("Bearer nonsense".into()), Some(format!("Basic {}", key())), Some(format!("Bearer {other}"))]
+        {
+            let mut request = keyed(method, &path, body.clone());
+            request.headers_mut().remove("authorization");
+            if let Some(credential) = &credential {
+                request.headers_mut().insert("authorization", credential.parse().unwrap());
+            }
+            let (status, headers, problem) = gateway.send(request).await;
+            assert_eq!(status, 401, "{method} {path} {credential:?}");
+            assert_eq!(problem["code"], "unauthenticated");
+            assert_eq!(problem["request_id"], headers["x-request-id"].to_str().unwrap());
+            assert!(headers.contains_key("www-authenticate"));
+        }
+    }
+    let statements = gateway.statements.lock().unwrap();
+    assert!(
+        statements.iter().all(|call| call["sql"].as_str().unwrap().contains("FROM api_key")),
+        "nothing but the key was read"
+    );
+}
+
+#[tokio::test]
+async fn each_route_needs_its_scope() {
+    for missing in ["uploads:write", "assets:read", "realtime"] {
+        let scopes = ["uploads:write", "assets:read", "realtime", "ops"];
+        let scopes: Vec<_> = scopes.into_iter().filter(|scope| *scope != missing).collect();
+        let gateway = Gateway::with(World { scopes: scopes.join(" "), ..World::default() }).await;
+        for (method, path, body, scope) in keyed_routes() {
+            if scope == missing {
+                let (status, problem) = gateway.call(method, &path, body).await;
+                assert_eq!((status.as_u16(), &problem["code"]), (403, &"scope_missing".into()), "{method} {path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_somebody_elses_does_not_exist() {
+    let rows = World { upload_owner: "other", asset_tenant: "theirs", ..World::default() };
+    let gateway = Gateway::with(rows).await;
+    for (method, path, body, _) in keyed_routes() {
+        if path.contains(UPLOAD) || path.contains(ASSET) {
+            let (status, problem) = gateway.call(method, &path, body.clone()).await;
+            assert_eq!((status.as_u16(), &problem["code"]), (404, &"not_found".into()), "{method} {path}");
+            let no_id = path.replace(UPLOAD, "upl_x").replace(ASSET, UPLOAD);
+            assert_eq!(gateway.call(method, &no_id, body).await.1["code"], "not_found", "{method} {no_id}");
+        }
+    }
+    let (status, page) = gateway.call("GET", "/v1/assets?bucket=b&key=k", Value::Null).await;
+    assert_eq!((status.as_u16(), &page["assets"]), (200, &json!([])));
+    let statements = gateway.statements.lock().unwrap();
+    for call in statements.iter() {
+        let sql = call["sql"].as_str().unwrap();
+        assert!(sql.starts_with("SELECT"), "nothing was written: {sql}");
+    }
+}
+
+#[tokio::test]
+async fn an_administrator_reaches_the_uploads_of_the_tenant() {
+    let rows = World { scopes: "admin".into(), upload_owner: "other", ..World::default() };
+    let gateway = Gateway::with(rows).await;
+    let (status, upload) = gateway.call("GET", &format!("/v1/uploads/{UPLOAD}"), Value::Null).await;
+    assert_eq!((status.as_u16(), &upload["mode"]), (200, &"single".into()));
+}
+
+#[tokio::test]
+async fn bad_requests_say_what_is_wrong() {
+    let gateway = Gateway::with(World::default()).await;
+    let parts = format!("/v1/uploads/{UPLOAD}/parts");
+    let many: Vec<_> = (1..=17).map(|n| json!({ "n": n })).collect();
+    for (method, path, body, status, code) in [
+        ("POST", "/v1/uploads", json!({ "name": "a" }), 400, "invalid_request"),
+        ("POST", "/v1/uploads", json!({ "name": "a", "size": 0 }), 422, "empty"),
+        ("POST", "/v1/uploads", json!({ "name": "a", "size": 1_u64 << 50 }), 422, "too_large"),
+        ("POST", "/v1/uploads", json!({ "name": "a", "size": 1, "type": "text/html" }), 422, "type_not_allowed"),
+        ("POST", "/v1/uploads", json!({ "name": "x".repeat(70_000), "size": 1 }), 413, "body_too_large"),
+        ("POST", parts.as_str(), json!({ "parts": [] }), 400, "invalid_request"),
+        ("POST", parts.as_str(), json!({ "parts": many }), 400, "invalid_request"),
+        ("POST", parts.as_str(), json!({ "parts": [{ "n": 2 }] }), 422, "invalid_part"),
+        ("POST", parts.as_str(), json!({ "parts": [{ "n": 1, "len": 6 }] }), 422, "invalid_part"),
+        ("POST", "/v1/realtime/tickets", json!({ "origin": "https://a/b" }), 400, "invalid_request"),
+        ("GET", "/v1/assets?limit=101", Value::Null, 400, "invalid_request"),
+        ("GET", "/v1/assets?limit=x", Value::Null, 400, "invalid_request"),
+        ("GET", "/v1/assets?state=gone", Value::Null, 400, "invalid_request"),
+        ("GET", "/v1/assets?cursor=1", Value::Null, 400, "invalid_request"),
+        ("GET", "/v1/assets?bucket=b", Value::Null, 400, "invalid_request"),
+        ("PUT", "/v1/uploads", Value::Null, 405, "method_not_allowed"),
+        ("GET", "/v1/nothing", Value::Null, 404, "not_found"),
+    ] {
+        let (got, problem) = gateway.call(method, path, body).await;
+        assert_eq!((got.as_u16(), &problem["code"]), (status, &code.into()), "{method} {path}: {problem}");
+        assert_eq!(problem["type"], format!("urn:reelfleet:problem:{code}"));
+    }
+    let (_, headers, _) = gateway.send(keyed("PUT", "/v1/uploads", Value::Null)).await;
+    let allow = headers["allow"].to_str().unwrap();
+    assert!(allow.contains("POST") && allow.contains("GET"), "{allow}");
+    let mut form = keyed("POST", "/v1/uploads", json!({}));
+    form.headers_mut().insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());
+    assert_eq!(gateway.send(form).await.0, 415);
+}
+
+#[tokio::test]
+async fn pages_of_configured_origins_may_call_and_no_others() {
+    let gateway = Gateway::with(World::default()).await;
+    for (origin, allowed) in [("https://web.example", true), ("https://evil.example", false), ("null", false)] {
+        let preflight = Request::builder()
+            .method(Method::OPTIONS)
+            .uri("/v1/uploads")
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .body(Body::empty())
+            .unwrap();
+        let (status, headers, _) = gateway.send(preflight).await;
+        assert_eq!(status == 204, allowed, "{origin}");
+        assert_eq!(headers.contains_key("access-control-allow-origin"), allowed, "{origin}");
+        let mut request = keyed("GET", "/v1/assets", Value::Null);
+        request.headers_mut().insert("origin", origin.parse().unwrap());
+        let (_, headers, _) = gateway.send(request).await;
+        assert_eq!(headers.contains_key("access-control-allow-origin"), allowed, "{origin}");
+    }
+}
+
+#[tokio::test]
+async fn an_asset_is_shown_and_not_sent_twice() {
+    let gateway = Gateway::with(World { asset_state: AssetState::Playable, ..World::default() }).await;
+    let path = format!("/v1/assets/{ASSET}");
+    let (status, headers, asset) = gateway.send(keyed("GET", &path, Value::Null)).await;
+    assert_eq!((status.as_u16(), &asset["state"]), (200, &"playable".into()), "{asset}");
+    assert!(asset["playback"]["url"].as_str().unwrap().starts_with("http://localhost:8080/p/ast_"));
+    let mut again = keyed("GET", &path, Value::Null);
+    again.headers_mut().insert("if-none-match", headers["etag"].clone());
+    assert_eq!(gateway.send(again).await.0, 304);
+}

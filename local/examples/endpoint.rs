@@ -1,0 +1,28 @@
+//! Serves the endpoint alone: `endpoint DATA_DIR LISTEN`, keys from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the
+//! application's database from REELFLEET_RDS_POSTGRES_URL if that is set.
+
+use reelfleet_local::{LocalConfig, RdsBackend, bind};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let (Some(folder), Some(listen)) = (args.next(), args.next()) else {
+        return Err("usage: endpoint DATA_DIR LISTEN".into());
+    };
+    let key = std::env::var("AWS_ACCESS_KEY_ID").map_err(|_| "AWS_ACCESS_KEY_ID is not set")?;
+    let secret = std::env::var("AWS_SECRET_ACCESS_KEY").map_err(|_| "AWS_SECRET_ACCESS_KEY is not set")?;
+    let rds = std::env::var("REELFLEET_RDS_POSTGRES_URL").ok();
+    let config = LocalConfig {
+        listen: listen.parse()?,
+        rds: rds.map(|url| RdsBackend::Postgres { url }),
+        ..LocalConfig::new(folder, key, secret)
+    };
+    let bound = bind(config).await?;
+    println!("listening on {}", bound.url());
+    bound
+        .serve(async {
+            let _ = tokio::signal::ctrl_c().await;
+        })
+        .await;
+    Ok(())
+}

@@ -1,0 +1,246 @@
+-- The catalog. Columns are BIGINT, TEXT, BOOLEAN and DOUBLE PRECISION only, times are epoch milliseconds and JSON is
+-- TEXT, both made in Rust, so that every statement runs on SQLite and on PostgreSQL alike.
+
+CREATE TABLE api_key (
+    id           TEXT PRIMARY KEY,
+    tenant       TEXT NOT NULL,
+    owner        TEXT NOT NULL,
+    name         TEXT NOT NULL,
+    hash         TEXT NOT NULL,
+    scopes       TEXT NOT NULL,
+    created_at   BIGINT NOT NULL,
+    revoked_at   BIGINT
+);
+
+-- Single-use realtime tickets, by the hash of the secret.
+CREATE TABLE ticket (
+    hash         TEXT PRIMARY KEY,
+    tenant       TEXT NOT NULL,
+    owner        TEXT NOT NULL,
+    scopes       TEXT NOT NULL,
+    origin       TEXT,
+    expires_at   BIGINT NOT NULL,
+    used_by      TEXT
+);
+
+CREATE TABLE upload (
+    id           TEXT PRIMARY KEY,
+    tenant       TEXT NOT NULL,
+    owner        TEXT NOT NULL,
+    asset_id     TEXT NOT NULL,
+    bucket       TEXT NOT NULL,
+    object_key   TEXT NOT NULL,
+    name         TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    size         BIGINT NOT NULL,
+    part_size    BIGINT,
+    s3_upload_id TEXT,
+    fingerprint  TEXT,
+    request_key  TEXT,
+    state        TEXT NOT NULL,
+    op_id        TEXT NOT NULL,
+    created_at   BIGINT NOT NULL,
+    updated_at   BIGINT NOT NULL,
+    expires_at   BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX upload_object ON upload (bucket, object_key);
+CREATE UNIQUE INDEX upload_request ON upload (tenant, owner, request_key);
+CREATE INDEX upload_open ON upload (state, expires_at);
+
+-- What was uploaded. The identity is (bucket, key, version id) or (bucket, key, ETag): one row per object, for ever.
+CREATE TABLE asset (
+    id             TEXT PRIMARY KEY,
+    identity       TEXT NOT NULL UNIQUE,
+    tenant         TEXT NOT NULL,
+    owner          TEXT NOT NULL,
+    upload_id      TEXT,
+    bucket         TEXT NOT NULL,
+    object_key     TEXT NOT NULL,
+    version_id     TEXT,
+    etag           TEXT NOT NULL,
+    sequencer      TEXT,
+    size           BIGINT NOT NULL,
+    name           TEXT NOT NULL,
+    state          TEXT NOT NULL,
+    media          TEXT,
+    probe          TEXT,
+    duration_ms    BIGINT,
+    width          BIGINT,
+    height         BIGINT,
+    generation     BIGINT NOT NULL,
+    reason_code    TEXT,
+    reason_detail  TEXT,
+    version        BIGINT NOT NULL,
+    op_id          TEXT NOT NULL,
+    described      BIGINT NOT NULL,
+    landed_at      BIGINT NOT NULL,
+    playable_at    BIGINT,
+    ready_at       BIGINT,
+    updated_at     BIGINT NOT NULL
+);
+CREATE INDEX asset_by_tenant ON asset (tenant, id);
+CREATE INDEX asset_by_key ON asset (bucket, object_key);
+CREATE INDEX asset_undescribed ON asset (described, version);
+
+-- What arrived, as it arrived: kept for inspection.
+CREATE TABLE inbox (
+    identity     TEXT PRIMARY KEY,
+    body         TEXT NOT NULL,
+    received_at  BIGINT NOT NULL
+);
+
+CREATE TABLE job (
+    id           TEXT PRIMARY KEY,
+    asset_id     TEXT NOT NULL,
+    tenant       TEXT NOT NULL,
+    generation   BIGINT NOT NULL,
+    state        TEXT NOT NULL,
+    remaining    BIGINT NOT NULL,
+    total_us     BIGINT NOT NULL,
+    plan         TEXT,
+    publish_task TEXT,
+    reason_code  TEXT,
+    percent      DOUBLE PRECISION NOT NULL,
+    progress_seq BIGINT NOT NULL,
+    progress_at  BIGINT NOT NULL,
+    created_at   BIGINT NOT NULL,
+    updated_at   BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX job_of_asset ON job (asset_id, generation);
+
+-- Rows are the truth, messages are wake-ups. Every write compares the lease token.
+CREATE TABLE task (
+    id           TEXT PRIMARY KEY,
+    job_id       TEXT NOT NULL,
+    asset_id     TEXT NOT NULL,
+    tenant       TEXT NOT NULL,
+    kind         TEXT NOT NULL,
+    queue        TEXT NOT NULL,
+    body         TEXT NOT NULL,
+    track        TEXT,
+    chunk        BIGINT,
+    state        TEXT NOT NULL,
+    attempts     BIGINT NOT NULL,
+    crashes      BIGINT NOT NULL,
+    wanted       BIGINT NOT NULL,
+    lease_token  BIGINT NOT NULL,
+    lease_owner  TEXT,
+    lease_until  BIGINT NOT NULL,
+    next_at      BIGINT NOT NULL,
+    cost_s       DOUBLE PRECISION NOT NULL,
+    last_error   TEXT,
+    op_id        TEXT NOT NULL,
+    created_at   BIGINT NOT NULL,
+    updated_at   BIGINT NOT NULL
+);
+CREATE INDEX task_of_job ON task (job_id, track, chunk);
+CREATE INDEX task_stranded ON task (state, next_at, lease_until);
+
+-- One lease of a task that may write objects. What it wrote and no run names is garbage once the lease is fenced.
+CREATE TABLE attempt (
+    task_id      TEXT NOT NULL,
+    token        BIGINT NOT NULL,
+    asset_id     TEXT NOT NULL,
+    prefix       TEXT NOT NULL,
+    owner        TEXT NOT NULL,
+    started_at   BIGINT NOT NULL,
+    swept_at     BIGINT,
+    PRIMARY KEY (task_id, token)
+);
+CREATE INDEX attempt_unswept ON attempt (swept_at, started_at);
+
+-- What an encoding task committed: the segments of one run of media, in every rendition of its track.
+CREATE TABLE run (
+    job_id       TEXT NOT NULL,
+    track        TEXT NOT NULL,
+    chunk        BIGINT NOT NULL,
+    run          BIGINT NOT NULL,
+    task_id      TEXT NOT NULL,
+    token        BIGINT NOT NULL,
+    start_us     BIGINT NOT NULL,
+    end_us       BIGINT NOT NULL,
+    frames       BIGINT NOT NULL,
+    packets      BIGINT NOT NULL,
+    errors       BIGINT NOT NULL,
+    first_pts_us BIGINT NOT NULL,
+    last_pts_us  BIGINT NOT NULL,
+    next_frame   BIGINT,
+    anchor       TEXT,
+    renditions   TEXT NOT NULL,
+    is_last      BOOLEAN NOT NULL,
+    committed_at BIGINT NOT NULL,
+    PRIMARY KEY (job_id, track, chunk, run)
+);
+CREATE INDEX run_of_task ON run (task_id, token);
+
+-- The playlists as last written, with the ETag that the next writer must meet.
+CREATE TABLE playlist (
+    job_id       TEXT NOT NULL,
+    name         TEXT NOT NULL,
+    etag         TEXT NOT NULL,
+    segments     BIGINT NOT NULL,
+    ended        BOOLEAN NOT NULL,
+    updated_at   BIGINT NOT NULL,
+    PRIMARY KEY (job_id, name)
+);
+
+CREATE TABLE rendition (
+    asset_id     TEXT NOT NULL,
+    generation   BIGINT NOT NULL,
+    name         TEXT NOT NULL,
+    codecs       TEXT NOT NULL,
+    width        BIGINT,
+    height       BIGINT,
+    bandwidth    BIGINT NOT NULL,
+    frames       BIGINT NOT NULL,
+    bytes        BIGINT NOT NULL,
+    PRIMARY KEY (asset_id, generation, name)
+);
+
+CREATE TABLE picture (
+    asset_id     TEXT NOT NULL,
+    generation   BIGINT NOT NULL,
+    name         TEXT NOT NULL,
+    kind         TEXT NOT NULL,
+    format       TEXT NOT NULL,
+    width        BIGINT NOT NULL,
+    height       BIGINT NOT NULL,
+    bytes        BIGINT NOT NULL,
+    PRIMARY KEY (asset_id, generation, name)
+);
+
+-- The event log, numbered per stream. A stream's counter is the last row that a transaction touches before its log
+-- rows, so positions appear in order.
+CREATE TABLE stream (
+    name         TEXT PRIMARY KEY,
+    position     BIGINT NOT NULL
+);
+CREATE TABLE event_log (
+    stream       TEXT NOT NULL,
+    position     BIGINT NOT NULL,
+    event_id     TEXT NOT NULL,
+    body         TEXT NOT NULL,
+    logged_at    BIGINT NOT NULL,
+    PRIMARY KEY (stream, position)
+);
+CREATE INDEX event_log_age ON event_log (logged_at);
+
+-- What has to leave: written with the change, sent by whoever claimed it, deleted when sent.
+CREATE TABLE outbox (
+    id           TEXT PRIMARY KEY,
+    target       TEXT NOT NULL,
+    body         TEXT NOT NULL,
+    tenant       TEXT NOT NULL,
+    ord          BIGINT NOT NULL,
+    claimed_by   TEXT NOT NULL,
+    claimed_until BIGINT NOT NULL,
+    created_at   BIGINT NOT NULL
+);
+CREATE INDEX outbox_claims ON outbox (claimed_by, created_at, ord);
+CREATE INDEX outbox_leftovers ON outbox (claimed_until);
+
+-- Facts about the installation: the epoch of the event log's positions.
+CREATE TABLE installation (
+    name         TEXT PRIMARY KEY,
+    value        TEXT NOT NULL
+);

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Format, lints, the arrows of the design, licences and bans, shell. Part of `make test`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo fmt --all --check
+cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+python3 scripts/house.py
+git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
+echo 'check: clean'

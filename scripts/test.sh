@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Every test within the budget of `make test`; `test.sh long` runs what takes longer.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export REELFLEET_BIN=$PWD/target/debug/reelfleet
+export REELFLEET_DECODER=$PWD/target/debug/reelfleet-decoder
+state=$PWD/.reelfleet
+pytest=$state/venv/bin/pytest
+began=$SECONDS
+step() { printf '\n== %s (%d s)\n' "$1" $((SECONDS - began)); }
+
+step 'executables'
+cargo build --locked --workspace
+
+if [ "${1:-}" = long ]; then
+    step 'long tests'
+    cargo nextest run --locked -p reelfleet-tests --run-ignored only --no-capture
+    exit
+fi
+
+step 'unit tests, both database engines, the pipeline'
+cargo nextest run --locked --workspace
+
+step 'conformance of the endpoint: boto3 and the aws CLI'
+REELFLEET_LOCAL_BIN=$REELFLEET_BIN PATH=$state/venv/bin:$PATH "$pytest" -q -p no:cacheprovider tests/conformance
+
+step 'the same messaging checks on moto'
+TARGET=moto PATH=$state/venv/bin:$PATH "$pytest" -q -p no:cacheprovider \
+    tests/conformance/test_sqs.py tests/conformance/test_sns.py tests/conformance/test_events.py
+
+step 'done'

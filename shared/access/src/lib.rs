@@ -1,0 +1,44 @@
+//! Who may do what: API keys, realtime tickets, topic rights and playback tokens, for the gateway and the notifier alike.
+//!
+//! Guarantees:
+//! - a secret is stored only as its SHA-256 and compared in constant time; it shows in no `Debug` and in no error;
+//! - tenant and owner come from the row of the key, never from the request;
+//! - what is not allowed explicitly is refused: an unknown scope grants nothing, an unknown topic is nobody's;
+//! - randomness and the wall clock are arguments: a [`Secret`] is made from 256 random bits that the caller drew.
+//!
+//! A revoked key admits nothing after [`keys::REVOCATION_BOUND`]; a realtime ticket drawn just before that lives 30 s
+//! more. Playback tokens are bound to one asset and one generation and end by their own expiry or with the asset.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod keys;
+pub mod playback;
+pub mod principal;
+pub mod secret;
+pub mod tickets;
+pub mod topics;
+
+use reelfleet_catalog::CatalogError;
+
+pub use keys::{Keys, NewKey};
+pub use playback::{Grant, PlaybackKey, TokenError};
+pub use principal::{Principal, Scope, Scopes};
+pub use secret::Secret;
+pub use tickets::Ticket;
+pub use topics::Topic;
+
+/// Why somebody is not let in.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// No such credential, or it is malformed, revoked, expired or used up: the caller learns no more than that.
+    #[error("the credential is not valid")]
+    Unauthenticated,
+    /// A valid credential without the scope.
+    #[error("the scope {0} is needed")]
+    ScopeMissing(Scope),
+    /// A topic or an object that is not the caller's, or that does not exist: indistinguishable.
+    #[error("there is no such topic for this caller")]
+    NotYours,
+    /// It could not be found out.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}

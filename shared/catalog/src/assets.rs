@@ -1,0 +1,344 @@
+//! Assets: reading them, and the changes of state that end them.
+
+use reelfleet_domain::policy::Refusal;
+use reelfleet_domain::{AssetState, TaskState};
+use reelfleet_messages::{AssetId, JobId};
+
+use crate::Step;
+use crate::error::CatalogError;
+use crate::events::{self, Emission};
+use crate::statement::{Params, Row, Statement};
+use crate::store::{Atomic, Catalog};
+use crate::tasks::{self, Lease};
+
+/// An asset's row.
+#[derive(Debug, Clone)]
+pub struct Asset {
+    /// Its id.
+    pub id: AssetId,
+    /// Whose it is.
+    pub tenant: String,
+    /// The user who uploaded it.
+    pub owner: String,
+    /// The upload through the API that it came by.
+    pub upload_id: Option<String>,
+    /// Source bucket.
+    pub bucket: String,
+    /// Source key.
+    pub key: String,
+    /// Source version.
+    pub version_id: Option<String>,
+    /// Source ETag.
+    pub etag: String,
+    /// Source bytes.
+    pub size: i64,
+    /// Its name for people.
+    pub name: String,
+    /// Where it is on its way.
+    pub state: AssetState,
+    /// `video`, `audio` or `image`.
+    pub media: Option<String>,
+    /// What the decoder said of it (JSON).
+    pub probe: Option<String>,
+    /// Milliseconds.
+    pub duration_ms: Option<i64>,
+    /// Pixels as shown.
+    pub width: Option<i64>,
+    /// Pixels as shown.
+    pub height: Option<i64>,
+    /// Outputs lie under this generation.
+    pub generation: i64,
+    /// Why it was refused or failed.
+    pub reason_code: Option<String>,
+    /// The same for a person.
+    pub reason_detail: Option<String>,
+    /// Grows with every change.
+    pub version: i64,
+    /// The version that `metadata.json` describes.
+    pub described: i64,
+    /// Epoch milliseconds.
+    pub landed_at: i64,
+    /// Epoch milliseconds.
+    pub playable_at: Option<i64>,
+    /// Epoch milliseconds.
+    pub ready_at: Option<i64>,
+    /// Epoch milliseconds.
+    pub updated_at: i64,
+}
+
+macro_rules! columns {
+    () => {
+        "id, tenant, owner, upload_id, bucket, object_key, version_id, etag, size, name, state, media, probe, duration_ms, \
+         width, height, generation, reason_code, reason_detail, version, described, landed_at, playable_at, ready_at, updated_at"
+    };
+}
+
+/// How an asset's processing ends without a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// By policy, or because it is not what we take.
+    Refused,
+    /// Something went wrong.
+    Failed,
+}
+
+impl Catalog {
+    /// One asset.
+    pub async fn asset(&self, id: &AssetId) -> Result<Option<Asset>, CatalogError> {
+        let sql = concat!("SELECT ", columns!(), " FROM asset WHERE id = :id");
+        self.one_asset(Statement::new(sql).text("id", id.to_string())).await
+    }
+
+    /// Whose an asset is: (tenant, owner). It never changes.
+    pub async fn owner_of(&self, id: &AssetId) -> Result<Option<(String, String)>, CatalogError> {
+        let rows = self
+            .read(Statement::new("SELECT tenant, owner FROM asset WHERE id = :id").text("id", id.to_string()))
+            .await?;
+        rows.first().map(|row| Ok((row.text(0)?, row.text(1)?))).transpose()
+    }
+
+    /// The asset of an object.
+    pub async fn asset_by_identity(&self, identity: &str) -> Result<Option<Asset>, CatalogError> {
+        let sql = concat!("SELECT ", columns!(), " FROM asset WHERE identity = :identity");
+        self.one_asset(Statement::new(sql).text("identity", identity)).await
+    }
+
+    async fn one_asset(&self, statement: Statement) -> Result<Option<Asset>, CatalogError> {
+        self.read(statement).await?.first().map(asset_from).transpose()
+    }
+
+    /// Assets of a tenant, newest first, before the given id.
+    pub async fn assets(
+        &self,
+        tenant: &str,
+        before: Option<&str>,
+        state: Option<AssetState>,
+        limit: i64,
+    ) -> Result<Vec<Asset>, CatalogError> {
+        let sql = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM asset WHERE tenant = :tenant AND (:before = '' OR id < :before) \
+             AND (:state = '' OR state = :state) ORDER BY id DESC LIMIT :limit"
+        );
+        let statement = Statement::new(sql)
+            .text("tenant", tenant)
+            .text("before", before.unwrap_or_default())
+            .text("state", state.map_or("", AssetState::as_str))
+            .int("limit", limit);
+        self.read(statement).await?.iter().map(asset_from).collect()
+    }
+
+    /// What a request for its outputs needs to know: (tenant, state).
+    pub async fn asset_state(&self, id: &AssetId) -> Result<Option<(String, AssetState)>, CatalogError> {
+        let rows = self
+            .read(Statement::new("SELECT tenant, state FROM asset WHERE id = :id").text("id", id.to_string()))
+            .await?;
+        rows.first()
+            .map(|row| {
+                let state = row.text(1)?;
+                let state = AssetState::parse(&state).ok_or(CatalogError::Column {
+                    column: 1,
+                    wanted: "an asset's state",
+                    found: state,
+                })?;
+                Ok((row.text(0)?, state))
+            })
+            .transpose()
+    }
+
+    /// A tenant's assets of one key, the newest version first.
+    pub async fn assets_of_key(
+        &self,
+        tenant: &str,
+        bucket: &str,
+        key: &str,
+        limit: i64,
+    ) -> Result<Vec<Asset>, CatalogError> {
+        let sql = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM asset WHERE bucket = :bucket AND object_key = :key AND tenant = :tenant ORDER BY id DESC LIMIT :limit"
+        );
+        let statement =
+            Statement::new(sql).text("tenant", tenant).text("bucket", bucket).text("key", key).int("limit", limit);
+        self.read(statement).await?.iter().map(asset_from).collect()
+    }
+
+    /// Unfinished assets of the same key: a new version ends the older ones.
+    pub async fn live_assets_of_key(&self, bucket: &str, key: &str) -> Result<Vec<Asset>, CatalogError> {
+        let sql = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM asset WHERE bucket = :bucket AND object_key = :key \
+             AND state IN ('uploaded', 'awaiting_approval', 'processing', 'playable') ORDER BY id LIMIT 100"
+        );
+        self.read(Statement::new(sql).text("bucket", bucket).text("key", key)).await?.iter().map(asset_from).collect()
+    }
+
+    /// Assets whose `metadata.json` is older than they are.
+    pub async fn undescribed(&self, limit: i64) -> Result<Vec<AssetId>, CatalogError> {
+        let sql = "SELECT id FROM asset WHERE described < version AND state NOT IN ('uploaded', 'deleting', 'deleted') ORDER BY updated_at LIMIT :limit";
+        let rows = self.read(Statement::new(sql).int("limit", limit)).await?;
+        rows.iter().map(|row| row.parsed(0, "an asset's id")).collect()
+    }
+
+    /// Notes that `metadata.json` describes this version.
+    pub async fn described(&self, id: &AssetId, version: i64) -> Result<(), CatalogError> {
+        self.write(
+            Statement::new("UPDATE asset SET described = :version WHERE id = :id AND described < :version")
+                .int("version", version)
+                .text("id", id.to_string()),
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Ends an asset without a result: its job ends, its other tasks are called off. With a lease, the task fails.
+    pub async fn end_asset(
+        &self,
+        step: &Step,
+        asset: &Asset,
+        lease: Option<&Lease>,
+        end: End,
+        why: &Refusal,
+        emissions: &[Emission],
+    ) -> Result<(), CatalogError> {
+        let mut statements = Vec::new();
+        let settled = match lease {
+            Some(lease) => {
+                let state = if end == End::Refused { TaskState::Done } else { TaskState::Failed };
+                statements.push(tasks::settle(step, lease, state));
+                tasks::settled(step, &lease.envelope.task)
+            }
+            None => Statement::new("SELECT id FROM asset WHERE id = :id AND op_id = :op")
+                .text("id", asset.id.to_string())
+                .text("op", &step.op),
+        };
+        statements.push(
+            Statement::new(
+                "UPDATE asset SET state = :state, reason_code = :code, reason_detail = :detail, version = version + 1, op_id = :op, updated_at = :now \
+                 WHERE id = :id AND state IN ('uploaded', 'awaiting_approval', 'processing', 'playable')",
+            )
+            .text("state", if end == End::Refused { "refused" } else { "failed" })
+            .text("code", why.code.as_str())
+            .text("detail", &why.detail)
+            .text("op", &step.op)
+            .int("now", step.now)
+            .text("id", asset.id.to_string())
+            .expect(1),
+        );
+        statements.push(
+            Statement::new(
+                "UPDATE job SET state = 'failed', reason_code = :code, updated_at = :now WHERE asset_id = :id AND state IN ('queued', 'running')",
+            )
+            .text("code", why.code.as_str())
+            .int("now", step.now)
+            .text("id", asset.id.to_string()),
+        );
+        statements.push(
+            Statement::new("UPDATE task SET state = 'cancelled', updated_at = :now WHERE asset_id = :id AND state IN ('pending', 'leased')")
+                .int("now", step.now)
+                .text("id", asset.id.to_string()),
+        );
+        statements.extend(events::emit(step, emissions));
+        self.commit(Atomic { what: "ending an asset", statements, settled }).await
+    }
+
+    /// What the probe found, the job's next tasks, and the facts; all in the step of the probing task.
+    pub async fn probed(
+        &self,
+        step: &Step,
+        lease: &Lease,
+        probed: &Probed<'_>,
+        next: &[tasks::NewTask],
+        emissions: &[Emission],
+    ) -> Result<(), CatalogError> {
+        let mut statements = vec![
+            tasks::settle(step, lease, TaskState::Done),
+            Statement::new(
+                "UPDATE asset SET state = 'processing', media = :media, probe = :probe, duration_ms = :duration, width = :width, height = :height, \
+                 version = version + 1, op_id = :op, updated_at = :now WHERE id = :id AND state = 'uploaded'",
+            )
+            .text("media", probed.media)
+            .text("probe", probed.report)
+            .with(
+                Params::new()
+                    .opt_int("duration", probed.duration_ms)
+                    .opt_int("width", probed.width)
+                    .opt_int("height", probed.height),
+            )
+            .text("op", &step.op)
+            .int("now", step.now)
+            .text("id", lease.envelope.work.asset().to_string())
+            .expect(1),
+        ];
+        statements.extend(tasks::insert(step, next));
+        statements.extend(events::emit(step, emissions));
+        let settled = tasks::settled(step, &lease.envelope.task);
+        self.commit(Atomic { what: "recording a probe", statements, settled }).await
+    }
+
+    /// The newest job of an asset: (id, state, percent).
+    pub async fn job_of(&self, asset: &AssetId) -> Result<Option<(JobId, String, f64)>, CatalogError> {
+        let rows = self
+            .read(
+                Statement::new(
+                    "SELECT id, state, percent FROM job WHERE asset_id = :asset ORDER BY generation DESC LIMIT 1",
+                )
+                .text("asset", asset.to_string()),
+            )
+            .await?;
+        rows.first().map(|row| Ok((row.parsed(0, "a job's id")?, row.text(1)?, row.float(2)?))).transpose()
+    }
+}
+
+/// What a probe found, for the asset's row.
+#[derive(Debug)]
+pub struct Probed<'p> {
+    /// `video`, `audio` or `image`.
+    pub media: &'p str,
+    /// The decoder's report (JSON).
+    pub report: &'p str,
+    /// Milliseconds.
+    pub duration_ms: Option<i64>,
+    /// Pixels as shown.
+    pub width: Option<i64>,
+    /// Pixels as shown.
+    pub height: Option<i64>,
+}
+
+fn asset_from(row: &Row) -> Result<Asset, CatalogError> {
+    let state = row.text(10)?;
+    Ok(Asset {
+        id: row.parsed(0, "an asset's id")?,
+        tenant: row.text(1)?,
+        owner: row.text(2)?,
+        upload_id: row.opt_text(3)?,
+        bucket: row.text(4)?,
+        key: row.text(5)?,
+        version_id: row.opt_text(6)?,
+        etag: row.text(7)?,
+        size: row.int(8)?,
+        name: row.text(9)?,
+        state: AssetState::parse(&state).ok_or(CatalogError::Column {
+            column: 10,
+            wanted: "an asset's state",
+            found: state,
+        })?,
+        media: row.opt_text(11)?,
+        probe: row.opt_text(12)?,
+        duration_ms: row.opt_int(13)?,
+        width: row.opt_int(14)?,
+        height: row.opt_int(15)?,
+        generation: row.int(16)?,
+        reason_code: row.opt_text(17)?,
+        reason_detail: row.opt_text(18)?,
+        version: row.int(19)?,
+        described: row.int(20)?,
+        landed_at: row.int(21)?,
+        playable_at: row.opt_int(22)?,
+        ready_at: row.opt_int(23)?,
+        updated_at: row.int(24)?,
+    })
+}

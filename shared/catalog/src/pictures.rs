@@ -1,0 +1,136 @@
+//! Pictures of an asset: poster, storyboard, sizes of a still image.
+
+use reelfleet_domain::TaskState;
+use reelfleet_messages::AssetId;
+
+use crate::Step;
+use crate::error::CatalogError;
+use crate::events::{self, Emission};
+use crate::statement::{Params, Statement};
+use crate::store::{Atomic, Catalog};
+use crate::tasks::{self, Lease};
+
+/// One picture, or the storyboard's cue file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// Key relative to the generation's folder: `poster-640.jpg`.
+    pub name: String,
+    /// `poster`, `storyboard`, `cues`, `size`.
+    pub kind: String,
+    /// `jpeg`, `webp`, `png`, `vtt`.
+    pub format: String,
+    /// Pixels; 0 for cues.
+    pub width: i64,
+    /// Pixels; 0 for cues.
+    pub height: i64,
+    /// Bytes.
+    pub bytes: i64,
+}
+
+impl Catalog {
+    /// Commits what a thumbnailing task made.
+    pub async fn pictured(
+        &self,
+        step: &Step,
+        lease: &Lease,
+        pictures: &[Picture],
+        still: bool,
+        emissions: &[Emission],
+    ) -> Result<(), CatalogError> {
+        let (asset, job) = (lease.envelope.work.asset().to_string(), lease.envelope.job.to_string());
+        let mut statements = vec![tasks::settle(step, lease, TaskState::Done)];
+        if !pictures.is_empty() {
+            statements.push(Statement::batch(
+                "INSERT INTO picture (asset_id, generation, name, kind, format, width, height, bytes) \
+                 SELECT id, generation, :name, :kind, :format, :width, :height, :bytes FROM asset WHERE id = :asset \
+                 ON CONFLICT (asset_id, generation, name) DO UPDATE SET width = :width, height = :height, bytes = :bytes",
+                pictures.iter().map(|p| {
+                    Params::new()
+                        .text("asset", &asset)
+                        .text("name", &p.name)
+                        .text("kind", &p.kind)
+                        .text("format", &p.format)
+                        .int("width", p.width)
+                        .int("height", p.height)
+                        .int("bytes", p.bytes)
+                }),
+            ));
+        }
+        if still {
+            statements.push(
+                Statement::new(
+                    "UPDATE asset SET state = 'ready', ready_at = :now, version = version + 1, op_id = :op, updated_at = :now \
+                     WHERE id = :id AND state = 'processing'",
+                )
+                .int("now", step.now)
+                .text("op", &step.op)
+                .text("id", &asset)
+                .expect(1),
+            );
+            statements.push(
+                Statement::new(
+                    "UPDATE job SET state = 'succeeded', percent = 100.0, updated_at = :now WHERE id = :id AND state IN ('queued', 'running')",
+                )
+                .int("now", step.now)
+                .text("id", &job)
+                .expect(1),
+            );
+        } else {
+            statements.push(
+                Statement::new(
+                    "UPDATE asset SET version = version + 1, updated_at = :now WHERE id = :id AND state NOT IN ('deleting', 'deleted')",
+                )
+                .int("now", step.now)
+                .text("id", &asset)
+                .expect(1),
+            );
+        }
+        statements.extend(events::emit(step, emissions));
+        let settled = tasks::settled(step, &lease.envelope.task);
+        self.commit(Atomic { what: "recording pictures", statements, settled }).await
+    }
+
+    /// Gives a task up without ending its asset: a video without a poster is still a video.
+    pub async fn give_up(
+        &self,
+        step: &Step,
+        lease: &Lease,
+        error: &str,
+        emissions: &[Emission],
+    ) -> Result<(), CatalogError> {
+        let mut statements = vec![
+            tasks::settle(step, lease, TaskState::Failed),
+            Statement::new("UPDATE task SET last_error = :error WHERE id = :id")
+                .text("error", error.chars().take(2_000).collect::<String>())
+                .text("id", lease.envelope.task.to_string()),
+        ];
+        statements.extend(events::emit(step, emissions));
+        let settled = tasks::settled(step, &lease.envelope.task);
+        self.commit(Atomic { what: "giving a task up", statements, settled }).await
+    }
+
+    /// Pictures of an asset.
+    pub async fn pictures(&self, asset: &AssetId, generation: i64) -> Result<Vec<Picture>, CatalogError> {
+        let rows = self
+            .read(
+                Statement::new(
+                    "SELECT name, kind, format, width, height, bytes FROM picture WHERE asset_id = :asset AND generation = :generation ORDER BY kind, width, name",
+                )
+                .text("asset", asset.to_string())
+                .int("generation", generation),
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Picture {
+                    name: row.text(0)?,
+                    kind: row.text(1)?,
+                    format: row.text(2)?,
+                    width: row.int(3)?,
+                    height: row.int(4)?,
+                    bytes: row.int(5)?,
+                })
+            })
+            .collect()
+    }
+}

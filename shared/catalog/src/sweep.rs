@@ -1,0 +1,109 @@
+//! Sweeping: what a crash left behind is found by its row and taken up again, or cleared away.
+
+use reelfleet_domain::retry;
+use reelfleet_messages::TaskId;
+
+use crate::Step;
+use crate::error::CatalogError;
+use crate::outbox;
+use crate::statement::{Params, Statement};
+use crate::store::{Atomic, Catalog};
+
+/// An attempt that ended without committing all that it wrote.
+#[derive(Debug, Clone)]
+pub struct Loser {
+    /// Its task.
+    pub task: String,
+    /// Its token.
+    pub token: i64,
+    /// Keys under it are its own.
+    pub prefix: String,
+}
+
+impl Catalog {
+    /// Wakes tasks again whose message may be lost: due for `overdue_ms`, or leased by somebody who fell silent.
+    /// Each is pushed `overdue_ms` ahead, so a sweep that finds it again waits. Returns how many.
+    pub async fn wake_stranded(&self, step: &Step, overdue_ms: i64, limit: i64) -> Result<usize, CatalogError> {
+        let rows = self
+            .read(
+                Statement::new(
+                    "SELECT id FROM task WHERE (state = 'pending' AND next_at < :due AND updated_at < :due) OR \
+                     (state = 'leased' AND lease_until < :stale AND updated_at < :due) ORDER BY updated_at LIMIT :limit",
+                )
+                .int("due", step.now.saturating_sub(overdue_ms))
+                .int("stale", step.now.saturating_sub(retry::TAKEOVER_GRACE_MS))
+                .int("limit", limit),
+            )
+            .await?;
+        for row in &rows {
+            let task: TaskId = row.parsed(0, "a task's id")?;
+            let step = Step { op: format!("{}/{task}", step.op), ..step.clone() };
+            let statements = vec![
+                Statement::new("UPDATE task SET updated_at = :now WHERE id = :id")
+                    .int("now", step.now)
+                    .text("id", task.to_string()),
+                outbox::wake_up_stored(&step, &task),
+            ];
+            let settled =
+                Statement::new("SELECT id FROM outbox WHERE id = :id").text("id", format!("{}/{task}", step.op));
+            self.commit(Atomic { what: "waking a stranded task", statements, settled }).await?;
+        }
+        Ok(rows.len())
+    }
+
+    /// Attempts that are fenced and older than `before`, whose objects were not swept yet.
+    pub async fn losers(&self, before: i64, limit: i64) -> Result<Vec<Loser>, CatalogError> {
+        let rows = self
+            .read(
+                Statement::new(
+                    "SELECT a.task_id, a.token, a.prefix FROM attempt a JOIN task t ON t.id = a.task_id \
+                     WHERE a.swept_at IS NULL AND a.started_at < :before AND (t.lease_token > a.token OR t.state IN ('done', 'failed', 'cancelled')) \
+                     ORDER BY a.started_at LIMIT :limit",
+                )
+                .int("before", before)
+                .int("limit", limit),
+            )
+            .await?;
+        rows.iter().map(|row| Ok(Loser { task: row.text(0)?, token: row.int(1)?, prefix: row.text(2)? })).collect()
+    }
+
+    /// Notes that an attempt's garbage is gone.
+    pub async fn swept(&self, now: i64, loser: &Loser) -> Result<(), CatalogError> {
+        self.write(
+            Statement::new("UPDATE attempt SET swept_at = :now WHERE task_id = :task AND token = :token")
+                .int("now", now)
+                .text("task", &loser.task)
+                .int("token", loser.token),
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Forgets used and expired tickets.
+    pub async fn trim_tickets(&self, now: i64) -> Result<(), CatalogError> {
+        self.write(Statement::new("DELETE FROM ticket WHERE expires_at < :now").int("now", now)).await.map(drop)
+    }
+
+    /// Tasks by queue and state: (queue, state, count, Σ estimated seconds).
+    pub async fn task_counts(&self) -> Result<Vec<(String, String, i64, f64)>, CatalogError> {
+        let rows = self
+            .read(Statement::new(
+                "SELECT queue, state, count(*), sum(cost_s) FROM task WHERE state IN ('pending', 'leased', 'failed') GROUP BY queue, state ORDER BY queue, state",
+            ))
+            .await?;
+        rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?, row.int(2)?, row.float(3)?))).collect()
+    }
+
+    /// Assets by state: (state, count).
+    pub async fn asset_counts(&self, tenant: &str) -> Result<Vec<(String, i64)>, CatalogError> {
+        let rows = self
+            .read(
+                Statement::new(
+                    "SELECT state, count(*) FROM asset WHERE tenant = :tenant GROUP BY state ORDER BY state",
+                )
+                .with(Params::new().text("tenant", tenant)),
+            )
+            .await?;
+        rows.iter().map(|row| Ok((row.text(0)?, row.int(1)?))).collect()
+    }
+}

@@ -1,0 +1,80 @@
+//! The real endpoint as a process, and a throw-away PostgreSQL.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use aws_sdk_rdsdata::Client;
+use aws_sdk_rdsdata::config::{BehaviorVersion, Credentials, Region};
+use reelfleet_catalog::Catalog;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Child;
+
+/// `reelfleet local`; it dies with this value.
+pub struct Endpoint {
+    url: String,
+    _process: Child,
+    _data: tempfile::TempDir,
+}
+
+/// A cluster on a Unix socket.
+pub struct Postgres {
+    pub url: String,
+    data: tempfile::TempDir,
+}
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+fn executable() -> PathBuf {
+    std::env::var_os("REELFLEET_BIN").map_or_else(|| root().join("target/debug/reelfleet"), PathBuf::from)
+}
+
+impl Endpoint {
+    pub async fn start(postgres: Option<&str>) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let mut command = tokio::process::Command::new(executable());
+        command.args(["local", "--listen", "127.0.0.1:0", "--data"]).arg(data.path());
+        if let Some(url) = postgres {
+            command.args(["--postgres", url]);
+        }
+        command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test-secret");
+        let mut process = command
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}; run `make build` first", executable().display()));
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
+        let ready: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("first line: {line:?}"));
+        Self { url: ready["aws_endpoint"].as_str().unwrap().to_owned(), _process: process, _data: data }
+    }
+
+    pub fn catalog(&self) -> Catalog {
+        let config = aws_sdk_rdsdata::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(Credentials::new("test", "test-secret", None, None, "test"))
+            .endpoint_url(&self.url)
+            .retry_config(aws_config::retry::RetryConfig::disabled())
+            .build();
+        let arn = |kind: &str| format!("arn:aws:{kind}:us-east-1:000000000000:reelfleet");
+        Catalog::new(Client::from_conf(config), arn("rds"), arn("secretsmanager"), Some("reelfleet".into()))
+    }
+}
+
+impl Postgres {
+    pub fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let output = Command::new(root().join("tests/postgres.sh")).arg("start").arg(data.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let url = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+        Self { url, data }
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let _ = Command::new(root().join("tests/postgres.sh")).arg("stop").arg(self.data.path()).output();
+    }
+}

@@ -1,0 +1,22 @@
+//! Every statement of the catalog on SQLite and on PostgreSQL, through the Data API of the embedded endpoint.
+//!
+//! The same story is told to both engines; it calls each function of the catalog and checks what others then see.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod endpoint;
+mod story;
+
+use endpoint::Endpoint;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_story_on_sqlite() {
+    let endpoint = Endpoint::start(None).await;
+    story::tell(&endpoint).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_story_on_postgresql() {
+    let cluster = endpoint::Postgres::start();
+    let endpoint = Endpoint::start(Some(&cluster.url)).await;
+    story::tell(&endpoint).await;
+}

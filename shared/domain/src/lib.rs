@@ -1,0 +1,17 @@
+//! The rules of the fleet as pure functions: what may follow what, which renditions, which chunks, when to try again.
+//!
+//! Guarantee: no async, no AWS, no clock, no randomness. `now` and random numbers are arguments.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod ladder;
+pub mod plan;
+pub mod playlist;
+pub mod policy;
+pub mod progress;
+pub mod retry;
+pub mod state;
+pub mod upload;
+
+pub use ladder::{Rung, ladder};
+pub use plan::{Chunk, chunks};
+pub use state::{AssetState, JobState, TaskState};

@@ -1,0 +1,125 @@
+//! The chunk plan: where one video is cut so that many workers encode it.
+//!
+//! Guarantee: the chunks cover [0, ∞) without gap or overlap: each begins where the one before ends, the last is
+//! open-ended. A frame therefore belongs to exactly one chunk, wherever the borders lie.
+
+use serde::{Deserialize, Serialize};
+
+/// Segments are this long, except at the end of a chunk (milliseconds).
+pub const SEGMENT_MS: u32 = 4_000;
+/// A rest shorter than this joins the segment before it (milliseconds).
+pub const MIN_REST_MS: u32 = 500;
+/// Declared at first publish and never changed (RFC 8216, 4.3.3.1): the longest segment, rounded, fits (seconds).
+pub const TARGET_DURATION_S: u32 = 5;
+/// Where a container gives no plan, and for audio, a run is committed at least this often (milliseconds of media).
+pub const RUN_MS: u32 = 32_000;
+/// The first audio run is short, so that it never holds back the first playable prefix (milliseconds).
+pub const FIRST_AUDIO_RUN_MS: u32 = 4_000;
+/// A chain hands over to a continuation after this much work (milliseconds of wall clock).
+pub const CHAIN_BUDGET_MS: u64 = 45_000;
+/// Chunks grow from here, so that playing starts early (microseconds).
+const FIRST_CHUNK_US: i64 = 2_000_000;
+/// …up to here: chunks of 10–20 s keep the overhead of chunking under about 3 % (microseconds).
+const CHUNK_US: i64 = 16_000_000;
+/// No plan has more chunks; long films get longer ones.
+const MAX_CHUNKS: i64 = 400;
+
+/// A span of the asset's time, in microseconds from its zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// First instant.
+    pub start_us: i64,
+    /// The instant after its last; the last chunk has none.
+    pub end_us: Option<i64>,
+}
+
+/// Cuts an asset of (about) `duration_us` whose keyframes are at `keyframes_us` (sorted, may be empty or a sample).
+///
+/// Borders are put on keyframes where one is near, because starting elsewhere decodes the frames before it for
+/// nothing; the early, short chunks are cut where they must end, keyframe or not.
+pub fn chunks(duration_us: i64, keyframes_us: &[i64]) -> Vec<Chunk> {
+    let full = CHUNK_US.max(duration_us / MAX_CHUNKS);
+    let mut borders = vec![0];
+    let mut length = FIRST_CHUNK_US;
+    loop {
+        let start = borders[borders.len() - 1];
+        let wanted = start + length;
+        // A last chunk that is shorter than half of what was asked joins the one before it.
+        if wanted + length / 2 >= duration_us {
+            break;
+        }
+        let border = if length < full { wanted } else { at_keyframe(keyframes_us, wanted, full) };
+        let Some(border) = border_in(border, start, duration_us) else { break };
+        borders.push(border);
+        length = (length * 2).min(full);
+    }
+    let ends = borders.iter().skip(1).copied().map(Some).chain([None]);
+    borders.iter().zip(ends).map(|(start_us, end_us)| Chunk { start_us: *start_us, end_us }).collect()
+}
+
+/// The first keyframe at or after `wanted`; where the next is more than three chunks away there is none worth
+/// waiting for, and seeking would decode far too much: the chunk then ends at that keyframe all the same, since
+/// decoding again from the keyframe before costs more than a longer chunk.
+fn at_keyframe(keyframes_us: &[i64], wanted: i64, full: i64) -> i64 {
+    if keyframes_us.is_empty() {
+        return wanted;
+    }
+    let next = keyframes_us.partition_point(|time| *time < wanted);
+    let before = next.checked_sub(1).map(|i| keyframes_us[i]).filter(|time| wanted - time <= full / 4);
+    match (before, keyframes_us.get(next)) {
+        (Some(before), Some(after)) if wanted - before < after - wanted => before,
+        (Some(before), None) => before,
+        (_, Some(after)) => *after,
+        (None, None) => i64::MAX,
+    }
+}
+
+fn border_in(border: i64, start: i64, duration_us: i64) -> Option<i64> {
+    (border > start && border < duration_us).then_some(border)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_first_chunks_are_short_and_the_rest_lie_on_keyframes() {
+        let keyframes: Vec<i64> = (0..300).map(|i| i * 2_000_000).collect();
+        let plan = chunks(600_000_000, &keyframes);
+        assert_eq!(plan[0], Chunk { start_us: 0, end_us: Some(2_000_000) });
+        assert_eq!(plan[1].end_us, Some(6_000_000));
+        assert_eq!(plan[2].end_us, Some(14_000_000));
+        assert_eq!(plan[3].end_us, Some(30_000_000));
+        assert!(plan.iter().skip(3).all(|chunk| chunk.end_us.is_none_or(|end| keyframes.contains(&end))));
+        assert_eq!(plan.last().unwrap().end_us, None);
+    }
+
+    #[test]
+    fn one_keyframe_gives_a_few_early_chunks_and_one_long_one() {
+        let plan = chunks(600_000_000, &[0]);
+        assert_eq!(plan.len(), 4, "{plan:?}");
+        assert_eq!(plan[3], Chunk { start_us: 14_000_000, end_us: None });
+    }
+
+    #[test]
+    fn a_short_video_is_one_chunk() {
+        assert_eq!(chunks(40_000, &[0]), [Chunk { start_us: 0, end_us: None }]);
+        assert_eq!(chunks(0, &[]), [Chunk { start_us: 0, end_us: None }]);
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_cover_time_once(duration in 0i64..20_000_000_000, gaps in proptest::collection::vec(10_000i64..60_000_000, 0..300)) {
+            let keyframes: Vec<i64> = gaps.iter().scan(0, |at, gap| { *at += gap; Some(*at) }).collect();
+            let plan = chunks(duration, &keyframes);
+            prop_assert_eq!(plan[0].start_us, 0);
+            prop_assert_eq!(plan[plan.len() - 1].end_us, None);
+            for pair in plan.windows(2) {
+                prop_assert_eq!(pair[0].end_us, Some(pair[1].start_us));
+                prop_assert!(pair[0].start_us < pair[1].start_us);
+            }
+            prop_assert!(plan.len() <= MAX_CHUNKS as usize + 4);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Which committed segments a playlist may name, and the text of the playlists (RFC 8216).
+//!
+//! Guarantee: playlists name a contiguous prefix of committed runs, all video renditions the same one. A list that is
+//! written later strictly extends the earlier one. Target duration is fixed; `EVENT` while growing, `VOD` at the end.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::TARGET_DURATION_S;
+
+/// One segment as a run committed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Key relative to the generation's folder.
+    pub key: String,
+    /// Ticks of `timescale`.
+    pub duration: u64,
+    /// Ticks per second.
+    pub timescale: u32,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// A media playlist: the segments of one rendition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Media {
+    /// Key of the init segment, relative to the generation's folder.
+    pub init: String,
+    /// The prefix.
+    pub segments: Vec<Segment>,
+    /// Whether nothing follows.
+    pub ended: bool,
+}
+
+impl Media {
+    /// The playlist's text.
+    pub fn render(&self) -> String {
+        let kind = if self.ended { "VOD" } else { "EVENT" };
+        let mut text = format!(
+            "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{}\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:{kind}\n\
+             #EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-START:TIME-OFFSET=0,PRECISE=YES\n#EXT-X-MAP:URI=\"{}\"\n",
+            self.target_duration(),
+            self.init
+        );
+        for segment in &self.segments {
+            // Writing to a String can't fail.
+            let _ = write!(text, "#EXTINF:{:.6},\n{}\n", segment.seconds(), segment.key);
+        }
+        if self.ended {
+            text.push_str("#EXT-X-ENDLIST\n");
+        }
+        text
+    }
+
+    /// The fixed target duration, or what the source's frame rate forces: a frame that lasts longer than a segment
+    /// can't be cut.
+    fn target_duration(&self) -> u64 {
+        let longest = self.segments.iter().map(|s| s.seconds().round() as u64).max().unwrap_or(0);
+        longest.max(u64::from(TARGET_DURATION_S))
+    }
+
+    /// Bits per second: (the largest of any segment, the mean).
+    pub fn bandwidth(&self) -> (u64, u64) {
+        let rate =
+            |bytes: u64, seconds: f64| if seconds > 0.0 { (bytes as f64 * 8.0 / seconds).ceil() as u64 } else { 0 };
+        // Segments much shorter than the rest (a last one of two frames) say nothing of the bandwidth needed.
+        let peak = self.segments.iter().filter(|s| s.seconds() >= 0.5).map(|s| rate(s.bytes, s.seconds())).max();
+        let seconds: f64 = self.segments.iter().map(Segment::seconds).sum();
+        let mean = rate(self.segments.iter().map(|s| s.bytes).sum(), seconds);
+        (peak.unwrap_or(mean).max(mean), mean)
+    }
+
+    /// Seconds in all.
+    pub fn seconds(&self) -> f64 {
+        self.segments.iter().map(Segment::seconds).sum()
+    }
+}
+
+impl Segment {
+    /// Seconds.
+    pub fn seconds(&self) -> f64 {
+        self.duration as f64 / f64::from(self.timescale.max(1))
+    }
+}
+
+/// Whether `new` is the text `old` with more at its end, apart from the type and the end mark: what a writer that
+/// finds another's list may put in its place.
+pub fn extends(old: &str, new: &str) -> bool {
+    let entries = |text: &str| -> Vec<String> {
+        text.lines()
+            .filter(|line| {
+                line.starts_with("#EXTINF")
+                    || line.starts_with("#EXT-X-MAP")
+                    || (!line.starts_with('#') && !line.is_empty())
+            })
+            .map(str::to_owned)
+            .collect()
+    };
+    let (old_entries, new_entries) = (entries(old), entries(new));
+    let ended = |text: &str| text.contains("#EXT-X-ENDLIST");
+    new_entries.starts_with(&old_entries) && (ended(new) || !ended(old))
+}
+
+/// One line of the master playlist.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Variant {
+    /// URI of the media playlist.
+    pub uri: String,
+    /// RFC 6381, video only: `avc1.640028`.
+    pub codecs: String,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// Peak bits per second with audio.
+    pub bandwidth: u64,
+    /// Mean bits per second with audio, where it was measured.
+    pub average: Option<u64>,
+    /// Frames per second, where known.
+    pub fps: Option<f64>,
+}
+
+/// The audio rendition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AudioRendition {
+    /// URI of its media playlist.
+    pub uri: String,
+    /// RFC 6381: `mp4a.40.2`.
+    pub codecs: String,
+    /// Bits per second.
+    pub bandwidth: u64,
+}
+
+/// The master playlist's text.
+pub fn master(variants: &[Variant], audio: Option<&AudioRendition>) -> String {
+    let mut text = String::from(
+        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-START:TIME-OFFSET=0,PRECISE=YES\n",
+    );
+    if let Some(audio) = audio {
+        if variants.is_empty() {
+            let _ = write!(
+                text,
+                "#EXT-X-STREAM-INF:BANDWIDTH={},CODECS=\"{}\"\n{}\n",
+                audio.bandwidth.max(1),
+                audio.codecs,
+                audio.uri
+            );
+            return text;
+        }
+        let _ = writeln!(
+            text,
+            "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"Main\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"2\",URI=\"{}\"",
+            audio.uri
+        );
+    }
+    for variant in variants {
+        let _ = write!(text, "#EXT-X-STREAM-INF:BANDWIDTH={}", variant.bandwidth.max(1));
+        if let Some(average) = variant.average {
+            let _ = write!(text, ",AVERAGE-BANDWIDTH={}", average.max(1));
+        }
+        let codecs = audio.map_or_else(|| variant.codecs.clone(), |a| format!("{},{}", variant.codecs, a.codecs));
+        let _ = write!(text, ",CODECS=\"{codecs}\",RESOLUTION={}x{}", variant.width, variant.height);
+        if let Some(fps) = variant.fps {
+            let _ = write!(text, ",FRAME-RATE={fps:.3}");
+        }
+        if audio.is_some() {
+            text.push_str(",AUDIO=\"audio\"");
+        }
+        let _ = write!(text, "\n{}\n", variant.uri);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn media(count: usize, ended: bool) -> Media {
+        let segments = (0..count)
+            .map(|i| Segment {
+                key: format!("t/a/1/720p-00000-{i:04}.m4s"),
+                duration: 360_000,
+                timescale: 90_000,
+                bytes: 100_000,
+            })
+            .collect();
+        Media { init: "t/a/1/720p-init.mp4".into(), segments, ended }
+    }
+
+    #[test]
+    fn a_growing_list_is_an_event_that_starts_at_its_beginning() {
+        let text = media(2, false).render();
+        assert!(text.contains("#EXT-X-PLAYLIST-TYPE:EVENT\n") && text.contains("#EXT-X-START:TIME-OFFSET=0"));
+        assert!(text.contains("#EXTINF:4.000000,\nt/a/1/720p-00000-0001.m4s\n") && !text.contains("ENDLIST"));
+        assert!(media(2, true).render().ends_with("#EXT-X-ENDLIST\n"));
+    }
+
+    #[test]
+    fn only_a_longer_list_with_the_same_beginning_extends() {
+        let (short, long, ended) = (media(2, false).render(), media(3, false).render(), media(3, true).render());
+        assert!(extends(&short, &long) && extends(&long, &ended) && extends(&long, &long));
+        assert!(!extends(&long, &short) && !extends(&ended, &long));
+        assert!(!extends(&short, &long.replace("0001.m4s", "other.m4s")));
+    }
+
+    #[test]
+    fn bandwidth_is_measured() {
+        assert_eq!(media(3, true).bandwidth(), (200_000, 200_000));
+    }
+
+    #[test]
+    fn the_master_names_audio_once() {
+        let variant = Variant {
+            uri: "720p.m3u8".into(),
+            codecs: "avc1.64001f".into(),
+            width: 1280,
+            height: 720,
+            bandwidth: 9,
+            average: Some(8),
+            fps: Some(25.0),
+        };
+        let audio = AudioRendition { uri: "audio.m3u8".into(), codecs: "mp4a.40.2".into(), bandwidth: 128_000 };
+        let text = master(&[variant], Some(&audio));
+        assert!(text.contains(
+            "CODECS=\"avc1.64001f,mp4a.40.2\",RESOLUTION=1280x720,FRAME-RATE=25.000,AUDIO=\"audio\"\n720p.m3u8\n"
+        ));
+        let alone = master(&[], Some(&audio));
+        assert!(alone.contains("#EXT-X-STREAM-INF:BANDWIDTH=128000,CODECS=\"mp4a.40.2\"\naudio.m3u8\n"));
+    }
+}

@@ -1,0 +1,182 @@
+//! The state machines of assets, jobs and tasks.
+//!
+//! Guarantee: every change of state that the catalog writes is one that [`AssetState::may_become`] and its likes
+//! allow, and no state is without a way to an end.
+//!
+//! ```text
+//! asset: uploaded ─► processing ─► playable ─► ready          job: queued ─► running ─► succeeded
+//!            │ └► awaiting_approval ─┘│   │       │                  │  │         ├──► failed
+//!            ├──► refused ◄───────────┘   │       │                  │  └────────►└──► cancelled
+//!            └──► failed  ◄───────────────┘       │
+//!   any ─► deleting ─► deleted                                  task: pending ◄─► leased ─► done | failed | cancelled
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! states {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $($(#[$vdoc])* $variant),* }
+        impl $name {
+            /// Every state.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+            /// As it stands in rows and JSON.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+            /// Reads what [`Self::as_str`] wrote.
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|state| state.as_str() == text)
+            }
+        }
+    };
+}
+
+states! {
+    /// Where an asset is on its way.
+    AssetState {
+        /// Its object landed; nothing is known of it yet.
+        Uploaded = "uploaded",
+        /// Policy asks for a person's verdict.
+        AwaitingApproval = "awaiting_approval",
+        /// Tasks are under way.
+        Processing = "processing",
+        /// A player can start.
+        Playable = "playable",
+        /// Everything is made.
+        Ready = "ready",
+        /// It will not be processed.
+        Refused = "refused",
+        /// Processing ended without a result.
+        Failed = "failed",
+        /// Marked; its objects go.
+        Deleting = "deleting",
+        /// Its objects are gone; the row is the tombstone.
+        Deleted = "deleted",
+    }
+}
+
+states! {
+    /// Where a job is.
+    JobState {
+        /// Waits for a worker.
+        Queued = "queued",
+        /// A worker took one of its tasks.
+        Running = "running",
+        /// Done.
+        Succeeded = "succeeded",
+        /// Ended without a result.
+        Failed = "failed",
+        /// Called off.
+        Cancelled = "cancelled",
+    }
+}
+
+states! {
+    /// Where a task is.
+    TaskState {
+        /// Waits for a worker, or for its next time.
+        Pending = "pending",
+        /// A worker holds its lease.
+        Leased = "leased",
+        /// Its effects are committed.
+        Done = "done",
+        /// Given up, with a reason.
+        Failed = "failed",
+        /// Called off.
+        Cancelled = "cancelled",
+    }
+}
+
+impl AssetState {
+    /// Whether a change of state is one of the machine's.
+    pub fn may_become(self, next: Self) -> bool {
+        use AssetState::*;
+        match self {
+            Uploaded => matches!(next, AwaitingApproval | Processing | Refused | Failed | Deleting),
+            AwaitingApproval => matches!(next, Processing | Refused | Failed | Deleting),
+            Processing => matches!(next, Playable | Ready | Refused | Failed | Deleting),
+            Playable => matches!(next, Ready | Failed | Deleting),
+            Ready | Refused | Failed => matches!(next, Deleting),
+            Deleting => matches!(next, Deleted),
+            Deleted => false,
+        }
+    }
+
+    /// Whether work on it may still be committed.
+    pub fn is_live(self) -> bool {
+        matches!(self, Self::Uploaded | Self::AwaitingApproval | Self::Processing | Self::Playable)
+    }
+}
+
+impl JobState {
+    /// Whether a change of state is one of the machine's.
+    pub fn may_become(self, next: Self) -> bool {
+        use JobState::*;
+        match self {
+            Queued => matches!(next, Running | Failed | Cancelled),
+            Running => matches!(next, Succeeded | Failed | Cancelled),
+            Succeeded | Failed | Cancelled => false,
+        }
+    }
+}
+
+impl TaskState {
+    /// Whether a change of state is one of the machine's. `done → pending` is for publishing alone, which is armed
+    /// anew by every commit.
+    pub fn may_become(self, next: Self) -> bool {
+        use TaskState::*;
+        match self {
+            Pending => matches!(next, Leased | Failed | Cancelled),
+            Leased => matches!(next, Leased | Pending | Done | Failed | Cancelled),
+            Done => matches!(next, Pending),
+            Failed | Cancelled => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every state of a machine reaches one of its ends.
+    fn reaches_an_end<S: Copy + PartialEq>(all: &[S], ends: &[S], step: impl Fn(S, S) -> bool) -> bool {
+        let mut reached: Vec<S> = ends.to_vec();
+        loop {
+            let more: Vec<S> =
+                all.iter().copied().filter(|s| !reached.contains(s) && reached.iter().any(|r| step(*s, *r))).collect();
+            if more.is_empty() {
+                return reached.len() == all.len();
+            }
+            reached.extend(more);
+        }
+    }
+
+    #[test]
+    fn no_state_is_without_a_way_to_an_end() {
+        assert!(reaches_an_end(AssetState::ALL, &[AssetState::Deleted], AssetState::may_become));
+        let ends = [JobState::Succeeded, JobState::Failed, JobState::Cancelled];
+        assert!(reaches_an_end(JobState::ALL, &ends, JobState::may_become));
+        let ends = [TaskState::Done, TaskState::Failed, TaskState::Cancelled];
+        assert!(reaches_an_end(TaskState::ALL, &ends, TaskState::may_become));
+    }
+
+    #[test]
+    fn what_ended_stays_ended() {
+        for next in AssetState::ALL {
+            assert!(!AssetState::Deleted.may_become(*next));
+            assert!(!AssetState::Ready.may_become(*next) || *next == AssetState::Deleting);
+        }
+    }
+
+    #[test]
+    fn names_read_back() {
+        for state in AssetState::ALL {
+            assert_eq!(AssetState::parse(state.as_str()), Some(*state));
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
+        assert_eq!(TaskState::parse("nonsense"), None);
+    }
+}

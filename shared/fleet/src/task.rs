@@ -1,0 +1,325 @@
+//! Tasks: a message wakes somebody up, the lease of its row decides who works.
+//!
+//! Guarantees:
+//! - a handler runs only while this process holds both the message and the row's lease; both are extended together, and
+//!   when either is lost the handler's future is dropped (its decoder dies with it) and nothing more is committed;
+//! - the attempt is counted before the work starts; a task whose attempts or crashes are spent ends with a reason, by
+//!   whichever process finds it;
+//! - a drain gives the task back at once and charges nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reelfleet_catalog::assets::{Asset, End};
+use reelfleet_catalog::tasks::Leased;
+use reelfleet_catalog::{Catalog, CatalogError, Emission, Lease as TaskLease, Step};
+use reelfleet_domain::policy::{Refusal, Verdict};
+use reelfleet_domain::retry;
+use reelfleet_messages::event::{AssetStopped, JobFact, ReasonCode, TaskDeadLettered};
+use reelfleet_messages::task::{Task, TaskEnvelope, TaskError};
+use reelfleet_messages::{Event, EventId};
+use tracing::Instrument as _;
+
+use crate::clock::{Clock, millis};
+use crate::consumer::Handler;
+use crate::context::Context;
+use crate::heart::{Heart, Lease, LeaseState};
+use crate::outcome::Outcome;
+use crate::queue::{BoxFuture, Delivery};
+
+/// What came of an attempt that went well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Worked {
+    /// The handler committed the task's end itself.
+    Committed,
+    /// Runs are committed; the rest is for a continuation.
+    Continue,
+}
+
+/// What came of one that did not.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    /// The source is not what we take: the asset is refused.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// No other attempt will fare better: the asset fails.
+    #[error("failed: {0}")]
+    Failed(Refusal),
+    /// Another attempt may.
+    #[error("{why}")]
+    Again {
+        /// What went wrong.
+        why: String,
+        /// Whether the decoder crashed or hung: counted apart.
+        crashed: bool,
+    },
+    /// The catalog: a conflict means that the lease is lost.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+impl From<Verdict> for WorkError {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Refuse(why) => Self::Refused(why),
+            Verdict::Fail(why) => Self::Failed(why),
+            Verdict::Again { why, crashed } => Self::Again { why, crashed },
+        }
+    }
+}
+
+impl WorkError {
+    /// Something outside failed that another attempt may find well.
+    pub fn again(why: impl std::fmt::Display) -> Self {
+        Self::Again { why: why.to_string(), crashed: false }
+    }
+}
+
+/// One lease of a task, in the hands of a handler.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The lease; its token is compared by every write.
+    pub lease: TaskLease,
+    /// Beaten as work progresses.
+    pub heart: Heart,
+    context: Context,
+}
+
+/// The work of one worker.
+pub trait TaskHandler: Send + Sync + 'static {
+    /// Does the task and commits its end.
+    fn work<'a>(&'a self, attempt: &'a Attempt) -> BoxFuture<'a, Result<Worked, WorkError>>;
+
+    /// Whether the asset is lost when this task is given up.
+    fn is_vital(&self, _asset: &Asset, _task: &Task) -> bool {
+        true
+    }
+}
+
+/// Runs tasks that a consumer delivers.
+pub struct TaskRunner<H> {
+    context: Context,
+    catalog: Catalog,
+    handler: H,
+}
+
+impl Attempt {
+    /// A step of this attempt; the same name always is the same operation.
+    pub fn step(&self, name: impl std::fmt::Display) -> Step {
+        Step {
+            now: self.context.clock.now_ms(),
+            op: format!("{}/{}/{name}", self.lease.envelope.task, self.lease.token),
+            instance: self.context.instance.to_string(),
+        }
+    }
+
+    /// The event of a fact about this task's asset.
+    pub fn emission(&self, owner: &str, event: Event) -> Emission {
+        let envelope = &self.lease.envelope;
+        self.context.emission(&envelope.tenant, owner, envelope.traceparent.clone(), event)
+    }
+}
+
+impl Context {
+    /// A step that belongs to no task.
+    pub fn step(&self) -> Step {
+        Step { now: self.clock.now_ms(), op: self.ids.token(), instance: self.instance.to_string() }
+    }
+
+    /// The event of a fact.
+    pub fn emission(
+        &self,
+        tenant: &str,
+        owner: &str,
+        trace: Option<reelfleet_messages::trace::TraceParent>,
+        event: Event,
+    ) -> Emission {
+        Emission::new(EventId::from_uuid(self.ids.uuid()), self.clock.now_ms(), tenant, owner, trace, event)
+    }
+}
+
+/// (Without progress for this long it is stuck, at most this long in all), by kind.
+fn limits(task: &Task) -> (Duration, Duration) {
+    let seconds = |stall, all| (Duration::from_secs(stall), Duration::from_secs(all));
+    match task {
+        Task::ProbeSource(_) | Task::PlanRenditions(_) | Task::PublishPlaylist(_) => seconds(60, 180),
+        Task::EncodeChunk(_) | Task::EncodeAudio(_) => seconds(120, 1_800),
+        Task::RenderThumbnails(_) => seconds(120, 600),
+    }
+}
+
+impl<H: TaskHandler> TaskRunner<H> {
+    /// A runner over one catalog.
+    pub fn new(context: Context, catalog: Catalog, handler: H) -> Self {
+        Self { context, catalog, handler }
+    }
+
+    async fn run(&self, delivery: &Delivery, heart: Heart) -> Outcome {
+        let envelope = match TaskEnvelope::parse(&delivery.body) {
+            Ok(envelope) => envelope,
+            Err(TaskError::Unknown { v, kind }) => {
+                tracing::warn!(v, kind, "a task for a newer build is put back");
+                return Outcome::Release { after: retry::UNKNOWN_TASK_DELAY };
+            }
+            Err(error) => return Outcome::reject(error),
+        };
+        let span = tracing::info_span!("task", kind = envelope.work.kind(), task = %envelope.task, asset = %envelope.work.asset());
+        self.leased(envelope, heart).instrument(span).await
+    }
+
+    async fn leased(&self, envelope: TaskEnvelope, heart: Heart) -> Outcome {
+        match self.catalog.lease(&self.context.step(), &envelope.task).await {
+            Ok(Leased::Mine(lease)) => self.attempt(*lease, heart).await,
+            Ok(Leased::Over) => Outcome::Done,
+            // Its holder looks for commits that came meanwhile before it ends; should it die, its own message returns.
+            Ok(Leased::Later(_)) if matches!(envelope.work, Task::PublishPlaylist(_)) => Outcome::Done,
+            Ok(Leased::Later(ms)) => Outcome::Release { after: Duration::from_millis(ms.unsigned_abs()) },
+            Ok(Leased::Exhausted(lease, error)) => {
+                let why = if lease.crashes >= retry::MAX_CRASHES {
+                    Refusal::new(
+                        ReasonCode::DecoderCrashed,
+                        format!("the decoder gave up {} times: {error}", lease.crashes),
+                    )
+                } else {
+                    Refusal::new(
+                        ReasonCode::AttemptsExhausted,
+                        format!("{} attempts were used up: {error}", lease.attempts),
+                    )
+                };
+                let attempt = Attempt { lease: *lease, heart, context: self.context.clone() };
+                self.end(&attempt, End::Failed, why).await
+            }
+            Err(error) => self.unsettled(&error),
+        }
+    }
+
+    async fn attempt(&self, lease: TaskLease, heart: Heart) -> Outcome {
+        let (stall, start_to_close) = limits(&lease.envelope.work);
+        heart.set_limits(stall, start_to_close);
+        heart.beat();
+        heart.attach(Arc::new(Row {
+            catalog: self.catalog.clone(),
+            lease: lease.clone(),
+            clock: self.context.clock.clone(),
+        }));
+        let attempt = Attempt { lease, heart, context: self.context.clone() };
+        let (lost, interrupted) = (attempt.heart.lost(), attempt.heart.interrupted());
+        let worked = tokio::select! {
+            biased;
+            () = lost.cancelled() => return self.lost(&attempt),
+            () = interrupted.cancelled() => None,
+            worked = self.handler.work(&attempt) => Some(worked),
+        };
+        match worked {
+            Some(Ok(Worked::Committed)) => Outcome::Done,
+            Some(Ok(Worked::Continue)) => {
+                match self.catalog.continue_later(&attempt.step("continue"), &attempt.lease).await {
+                    Ok(()) => Outcome::Done,
+                    Err(error) => self.unsettled(&error),
+                }
+            }
+            Some(Err(WorkError::Refused(why))) => self.end(&attempt, End::Refused, why).await,
+            Some(Err(WorkError::Failed(why))) => self.end(&attempt, End::Failed, why).await,
+            Some(Err(WorkError::Again { why, crashed })) => self.again(&attempt, &why, crashed).await,
+            Some(Err(WorkError::Catalog(error))) => self.unsettled(&error),
+            None => self.give_back(&attempt).await,
+        }
+    }
+
+    fn lost(&self, attempt: &Attempt) -> Outcome {
+        tracing::warn!(cause = ?attempt.heart.lost_cause(), "the lease is lost: nothing is committed");
+        Outcome::Release { after: Duration::from_secs(1) }
+    }
+
+    /// After a drain's grace: back at once, nothing charged.
+    async fn give_back(&self, attempt: &Attempt) -> Outcome {
+        let step = attempt.step("release");
+        if let Err(error) = self.catalog.release(&step, &attempt.lease, step.now).await {
+            tracing::warn!(%error, "a task could not be given back; its lease ends by itself");
+        }
+        Outcome::Release { after: Duration::ZERO }
+    }
+
+    async fn again(&self, attempt: &Attempt, why: &str, crashed: bool) -> Outcome {
+        let after = retry::backoff(attempt.lease.attempts, self.context.ids.unit());
+        let step = attempt.step("retry");
+        tracing::warn!(attempt = attempt.lease.attempts, crashed, "{why}");
+        let next_at = step.now.saturating_add(millis(after));
+        match self.catalog.retry(&step, &attempt.lease, next_at, why, crashed).await {
+            Ok(()) => Outcome::Retry { after: after.saturating_add(Duration::from_millis(10)), why: why.to_owned() },
+            Err(error) => self.unsettled(&error),
+        }
+    }
+
+    /// The catalog's word is missing: the message comes back when the row's lease is over, and the row decides then.
+    fn unsettled(&self, error: &CatalogError) -> Outcome {
+        if error.is_conflict() {
+            tracing::info!(%error, "somebody else was first");
+            return Outcome::Release { after: Duration::from_secs(1) };
+        }
+        tracing::error!(%error, "the catalog did not settle a step");
+        Outcome::Retry { after: Duration::from_secs(5), why: error.to_string() }
+    }
+
+    /// Ends the task, and its asset if it can't do without.
+    async fn end(&self, attempt: &Attempt, end: End, why: Refusal) -> Outcome {
+        match self.try_end(attempt, end, &why).await {
+            Ok(()) if end == End::Failed => Outcome::Reject { why: format!("{}: {}", why.code.as_str(), why.detail) },
+            Ok(()) => Outcome::Done,
+            Err(error) => self.unsettled(&error),
+        }
+    }
+
+    async fn try_end(&self, attempt: &Attempt, end: End, why: &Refusal) -> Result<(), CatalogError> {
+        let envelope = &attempt.lease.envelope;
+        let id = envelope.work.asset();
+        let Some(asset) = self.catalog.asset(&id).await? else {
+            return Err(CatalogError::Conflict { what: "ending a task whose asset is gone" });
+        };
+        tracing::warn!(code = why.code.as_str(), "{}", why.detail);
+        let mut facts = Vec::new();
+        if end == End::Failed {
+            let reason = format!("{}: {}", why.code.as_str(), why.detail);
+            let kind = envelope.work.kind().to_owned();
+            facts.push(Event::TaskDeadLettered(TaskDeadLettered { asset: id, job: envelope.job, kind, reason }));
+        }
+        let vital = self.handler.is_vital(&asset, &envelope.work) && asset.state.is_live();
+        if vital {
+            let stopped = AssetStopped { asset: id, code: why.code, detail: why.detail.clone() };
+            facts.push(Event::JobFailed(JobFact { asset: id, job: envelope.job, code: Some(why.code) }));
+            facts.push(if end == End::Refused { Event::AssetRefused(stopped) } else { Event::AssetFailed(stopped) });
+        }
+        let emissions: Vec<Emission> = facts.into_iter().map(|fact| attempt.emission(&asset.owner, fact)).collect();
+        let step = attempt.step("end");
+        if vital {
+            self.catalog.end_asset(&step, &asset, Some(&attempt.lease), end, why, &emissions).await
+        } else {
+            self.catalog.give_up(&step, &attempt.lease, &why.detail, &emissions).await
+        }
+    }
+}
+
+impl<H: TaskHandler> Handler for TaskRunner<H> {
+    fn handle(&self, delivery: Delivery, heart: Heart) -> BoxFuture<'_, Outcome> {
+        Box::pin(async move { self.run(&delivery, heart).await })
+    }
+}
+
+/// The row's side of a heart.
+struct Row {
+    catalog: Catalog,
+    lease: TaskLease,
+    clock: Clock,
+}
+
+impl Lease for Row {
+    fn extend(&self, _until_ms: i64) -> BoxFuture<'_, LeaseState> {
+        Box::pin(async move {
+            match self.catalog.extend(self.clock.now_ms(), &self.lease).await {
+                Ok(true) => LeaseState::Held,
+                Ok(false) => LeaseState::Lost,
+                Err(_) => LeaseState::Unknown,
+            }
+        })
+    }
+}

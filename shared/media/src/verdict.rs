@@ -1,0 +1,74 @@
+//! What the end of a session means for the task that opened it, and how an object becomes a source.
+
+use std::sync::Arc;
+
+use reelfleet_domain::policy::{Refusal, Verdict};
+use reelfleet_messages::event::ReasonCode;
+use reelfleet_objects::{ObjectError, RangedReader};
+use reelfleet_wire::FailCode;
+
+use crate::error::{DecodeError, MediaError};
+use crate::source::{Source, SourceError};
+
+impl Source {
+    /// Reads an object by range, pinned to its ETag.
+    pub fn of_object(reader: RangedReader) -> Self {
+        let size = reader.size();
+        let reader = Arc::new(reader);
+        let read = move |offset: u64, len: u32| {
+            let reader = Arc::clone(&reader);
+            let answer = async move {
+                reader.read_at(offset, len).await.map_err(|error| match error {
+                    ObjectError::Changed { .. } | ObjectError::Gone { .. } => SourceError::Changed,
+                    other => SourceError::Io(other.to_string()),
+                })
+            };
+            Box::pin(answer) as futures::future::BoxFuture<'static, _>
+        };
+        Self { size, read: Arc::new(read) }
+    }
+}
+
+impl From<MediaError> for Verdict {
+    fn from(error: MediaError) -> Self {
+        Self::Again { why: error.to_string(), crashed: false }
+    }
+}
+
+impl From<DecodeError> for Verdict {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Refused { code, detail } => refused(code, detail),
+            DecodeError::Source(SourceError::Changed) => replaced(),
+            DecodeError::Source(SourceError::Io(why)) => Self::Again { why, crashed: false },
+            crash => Self::Again { why: crash.to_string(), crashed: true },
+        }
+    }
+}
+
+fn replaced() -> Verdict {
+    Verdict::Fail(Refusal::new(
+        ReasonCode::SourceReplaced,
+        "the object was overwritten or removed while it was processed",
+    ))
+}
+
+fn refused(code: FailCode, detail: String) -> Verdict {
+    let reason = match code {
+        FailCode::NotMedia => ReasonCode::NotMedia,
+        FailCode::Truncated => ReasonCode::Truncated,
+        FailCode::Encrypted => ReasonCode::Encrypted,
+        FailCode::NoDecodableStream => ReasonCode::NoDecodableStream,
+        FailCode::TooLong => ReasonCode::TooLong,
+        FailCode::TooManyPixels => ReasonCode::TooManyPixels,
+        FailCode::TooManyStreams => ReasonCode::TooManyStreams,
+        FailCode::TooManyFramesPerSecond => ReasonCode::TooManyFramesPerSecond,
+        FailCode::TypeNotAllowed => ReasonCode::TypeNotAllowed,
+        FailCode::Empty => ReasonCode::Empty,
+        FailCode::SourceChanged => return replaced(),
+        FailCode::SourceRead | FailCode::Internal => return Verdict::Again { why: detail, crashed: false },
+        // The same bytes give the same error: no other attempt will fare better.
+        FailCode::Decode | FailCode::Encode => return Verdict::Fail(Refusal::new(ReasonCode::DecodeFailed, detail)),
+    };
+    Verdict::Refuse(Refusal::new(reason, detail))
+}

@@ -1,0 +1,30 @@
+//! The operational facts, grouped by who states them. Each is a struct with an `emit` that writes log and metric.
+//!
+//! Labels are values of a closed set (a queue name, a task kind, an outcome, a rendition name): ids go to the log only.
+
+mod media;
+mod message;
+mod publish;
+mod storage;
+mod sweep;
+
+pub use media::{DecoderCrashed, EncodeFinished, JobFinished, SegmentBytes, TaskFinished, TaskStarted};
+pub use message::{
+    AckFailed, HandlerPanicked, LeaseLost, MessageFinished, MessageReceived, MessageRejected, PollFailed,
+    ScaleInProtected, SlotsBusy, VisibilityExtended,
+};
+pub use publish::{
+    DuplicateSuppressed, EventPublished, EventPushed, HttpServed, OutboxRelayed, QueueDepth, RealtimeClients,
+    WebhookAttempted,
+};
+pub use storage::{BatchShortfall, ObjectBytes, ObjectReadResumed};
+pub use sweep::{SweepFailed, Swept};
+
+/// Registers a HELP text for every metric of this crate with the installed recorder.
+pub(crate) fn describe() {
+    message::describe();
+    media::describe();
+    publish::describe();
+    storage::describe();
+    sweep::describe();
+}

@@ -1,0 +1,112 @@
+//! hls.js in headless Chromium plays a finished result, and a growing playlist from its start.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use reelfleet_tests::{Events, Fleet, Options, ffmpeg, media, pattern, root};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+const SOON: Duration = Duration::from_secs(120);
+
+/// A browser with a page that plays what it is told to; each line of its output is one JSON object.
+struct Player {
+    process: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Player {
+    async fn open() -> Self {
+        let mut process = Command::new("node")
+            .arg(root().join("tests/browser/player.mjs"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("node is installed by `make setup-test`");
+        let input = process.stdin.take().unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut player = Self { process, input, output };
+        player.said("open").await;
+        player
+    }
+
+    /// The next thing of this kind that the player says.
+    async fn said(&mut self, what: &str) -> Value {
+        let wait = async {
+            loop {
+                let line = self.output.next_line().await.unwrap().unwrap_or_else(|| panic!("the browser ended before {what}"));
+                let said: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+                assert_ne!(said["said"], "error", "{said}");
+                if said["said"] == what {
+                    return said;
+                }
+            }
+        };
+        tokio::time::timeout(SOON, wait).await.unwrap_or_else(|_| panic!("the player never said {what}"))
+    }
+
+    async fn play(&mut self, url: &str) {
+        self.input.write_all(format!("{url}\n").as_bytes()).await.unwrap();
+    }
+
+    async fn close(mut self) {
+        drop(self.input);
+        let ended = tokio::time::timeout(SOON, self.process.wait()).await.unwrap().unwrap();
+        assert!(ended.success());
+    }
+}
+
+fn films() -> (std::path::PathBuf, std::path::PathBuf) {
+    let made = |name: &str, size: (u32, u32), seconds: f64, noise: &str| {
+        let path = media().join(name);
+        let video = format!("{}{noise}", pattern::pictures(size.0, size.1, "25", seconds));
+        let sound = pattern::sound(seconds, 48_000);
+        let encoder = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "50", "-c:a", "aac"];
+        ffmpeg::make(&path, &[&["-f", "lavfi", "-i", &video, "-f", "lavfi", "-i", &sound][..], &encoder].concat());
+        path
+    };
+    (made("browser-short.mp4", (640, 360), 10.0, ""), made("browser-long.mp4", (1280, 720), 60.0, ",noise=alls=24:allf=t"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_plays_a_finished_and_a_growing_stream() {
+    let (short, long) = tokio::task::spawn_blocking(films).await.unwrap();
+    let fleet = Fleet::start(Options::args(&["--transcoders", "1"])).await;
+    let clients = &fleet.clients;
+    let mut events = Events::of_everything(clients).await;
+    let mut player = Player::open().await;
+
+    let asset = clients.upload(&short).await;
+    assert_eq!(events.ended(&asset, SOON).await.kind, "asset.ready.v1");
+    let detail = clients.asset(&asset).await;
+    player.play(detail["playback"]["url"].as_str().unwrap()).await;
+    let playing = player.said("playing").await;
+    assert!(playing["at"].as_f64().unwrap() < 0.5, "{playing}");
+    assert_eq!(playing["live"], false, "{playing}");
+    let ended = player.said("ended").await;
+    assert!((ended["at"].as_f64().unwrap() - 10.0).abs() < 0.1, "{ended}");
+    assert!((ended["duration"].as_f64().unwrap() - 10.0).abs() < 0.1, "{ended}");
+    // The browser counts a frame that is skipped at double speed as dropped; what was decoded counts.
+    assert!(ended["frames"].as_u64().unwrap() >= 245, "{ended}");
+    assert!(ended["audio_bytes"].as_u64().unwrap() > 0, "no sound was decoded: {ended}");
+
+    let asset = clients.upload(&long).await;
+    events.wait(SOON, |event| event.subject == asset && event.kind == "asset.playable.v1").await;
+    let detail = clients.asset(&asset).await;
+    player.play(detail["playback"]["url"].as_str().unwrap()).await;
+    let playing = player.said("playing").await;
+    assert_eq!(playing["live"], true, "it was to be seen growing: {playing}");
+    assert!(playing["at"].as_f64().unwrap() < 0.5, "it starts at its beginning: {playing}");
+    let first = playing["duration"].as_f64().unwrap();
+    let grown = player.said("grown").await;
+    assert!(grown["duration"].as_f64().unwrap() > first, "{grown} after {first}");
+    assert_eq!(events.ended(&asset, SOON).await.kind, "asset.ready.v1");
+    let whole = player.said("whole").await;
+    assert!((whole["duration"].as_f64().unwrap() - 60.0).abs() < 0.1, "{whole}");
+    let ended = player.said("ended").await;
+    assert!((ended["at"].as_f64().unwrap() - 60.0).abs() < 0.1, "{ended}");
+    player.close().await;
+}

@@ -1,0 +1,133 @@
+//! Progress that survives a closed laptop: who was away gets what was missed, in order, then the rest, nothing twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt};
+use reelfleet_messages::realtime::{ClientFrame, SUBPROTOCOL, ServerFrame, close};
+use reelfleet_tests::clients::Clients;
+use reelfleet_tests::{Events, Fleet, Options, ffmpeg, media, pattern};
+use serde_json::json;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+const SOON: Duration = Duration::from_secs(120);
+
+fn film() -> std::path::PathBuf {
+    let path = media().join("realtime.mp4");
+    let (video, sound) = (pattern::pictures(640, 360, "25", 30.0), pattern::sound(30.0, 48_000));
+    let encoder = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "50", "-c:a", "aac"];
+    ffmpeg::make(&path, &[&["-f", "lavfi", "-i", &video, "-f", "lavfi", "-i", &sound][..], &encoder].concat());
+    path
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_away_gets_what_was_missed_once_and_in_order() {
+    let film = tokio::task::spawn_blocking(film).await.unwrap();
+    let mut options = Options::args(&["--transcoders", "1"]);
+    // What is dropped below other/ is another tenant's.
+    options.env.push(("REELFLEET_UPLOADS".into(), "reelfleet-uploads=default,reelfleet-uploads/other/=other".into()));
+    let fleet = Fleet::start(options).await;
+    let clients = &fleet.clients;
+    let mut witness = Events::of_everything(clients).await;
+
+    let mut first = Events::connect(clients, &["me"], None, BTreeMap::new()).await;
+    let epoch = first.epoch();
+    let asset = clients.upload(&film).await;
+    // Gone in the middle, without a word: after the first picture of progress.
+    first.wait(SOON, |event| event.subject == asset && event.kind == "job.started.v1").await;
+    let before: Vec<_> = first.seen.iter().filter(|event| event.kind != "job.progressed.v1").cloned().collect();
+    let last = before.iter().map(|event| event.position).max().unwrap();
+    let stream = before[0].stream.clone();
+    first.vanish();
+
+    // Half of the job happens without it.
+    witness.wait(SOON, |event| event.subject == asset && event.kind == "asset.playable.v1").await;
+    let mut second = Events::connect(clients, &["me"], Some(epoch.clone()), BTreeMap::from([(stream.clone(), last)])).await;
+    let ServerFrame::Welcome { resumed, .. } = &second.welcome else { panic!("{:?}", second.welcome) };
+    assert!(resumed);
+    second.ended(&asset, SOON).await;
+    let after: Vec<_> = second.seen.iter().filter(|event| event.kind != "job.progressed.v1").cloned().collect();
+
+    // Together, the two connections have every position once, without a gap.
+    let positions: Vec<i64> = before.iter().chain(&after).map(|event| event.position).collect();
+    let expected: Vec<i64> = (positions[0]..positions[0] + i64::try_from(positions.len()).unwrap()).collect();
+    assert_eq!(positions, expected, "{before:#?} {after:#?}");
+    let ids: BTreeSet<&String> = before.iter().chain(&after).map(|event| &event.id).collect();
+    assert_eq!(ids.len(), positions.len(), "an event came twice");
+    let kinds: Vec<&str> = before.iter().chain(&after).map(|event| event.kind.as_str()).collect();
+    for kind in ["asset.uploaded.v1", "asset.probed.v1", "job.queued.v1", "job.started.v1", "asset.playable.v1", "asset.ready.v1"] {
+        assert_eq!(kinds.iter().filter(|k| **k == kind).count(), 1, "{kind}: {kinds:?}");
+    }
+    assert_eq!(after[0].position, last + 1, "it goes on where it was");
+    let percents: Vec<f64> = second.seen.iter().filter(|event| event.kind == "job.progressed.v1").map(|event| event.data["percent"].as_f64().unwrap()).collect();
+    assert!(percents.is_sorted(), "progress falls: {percents:?}");
+
+    foreign(clients, &mut witness, &film).await;
+    strangers(clients, &stream, &epoch).await;
+}
+
+/// An asset of another tenant is nobody's here: not by topic, not by the API, not among one's own events.
+async fn foreign(clients: &Clients, witness: &mut Events, film: &std::path::Path) {
+    let mut mine = Events::connect(clients, &["me"], None, BTreeMap::new()).await;
+    clients.drop_file("other/theirs.mp4", film).await;
+    let theirs = witness.landed("theirs.mp4", SOON).await;
+    let refused = hello(clients, true, json!({ "op": "hello", "since": {}, "topics": [format!("asset:{theirs}")] })).await;
+    assert_eq!(refused, Err(close::FORBIDDEN));
+    let (status, problem) = clients.api(reqwest::Method::GET, &format!("/v1/assets/{theirs}"), None).await;
+    assert_eq!((status.as_u16(), &problem["code"]), (404, &json!("not_found")), "{problem}");
+    let (_, page) = clients.api(reqwest::Method::GET, "/v1/assets?limit=100", None).await;
+    assert!(!page.to_string().contains(&theirs), "{page}");
+    witness.ended(&theirs, SOON).await;
+    // Something of one's own comes after: had theirs come, it would have come before.
+    let own = clients.upload(film).await;
+    mine.wait(SOON, |event| event.subject == own && event.kind == "asset.uploaded.v1").await;
+    assert!(mine.seen.iter().all(|event| event.subject != theirs), "{:?}", mine.seen);
+}
+
+/// Who has no ticket, an old one, or asks for what cannot be, is told so.
+async fn strangers(clients: &Clients, stream: &str, epoch: &str) {
+    let plain = json!({ "op": "hello", "since": {}, "topics": ["me"] });
+    assert_eq!(hello(clients, false, plain.clone()).await, Err(close::UNAUTHENTICATED));
+    let unknown = json!({ "op": "hello", "since": {}, "topics": ["tenant:other"] });
+    assert_eq!(hello(clients, true, unknown).await, Err(close::FORBIDDEN));
+    let (_, ticket) = clients.api(reqwest::Method::POST, "/v1/realtime/tickets", Some(json!({}))).await;
+    let url = ticket["url"].as_str().unwrap().to_owned();
+    assert!(matches!(converse(&url, plain.clone()).await, Ok(ServerFrame::Welcome { .. })));
+    assert_eq!(converse(&url, plain).await, Err(close::UNAUTHENTICATED), "a ticket is good once");
+    // Positions that are not of this log are answered by a reset.
+    let ahead = json!({ "op": "hello", "epoch": epoch, "since": { stream: 1_000_000 }, "topics": ["me"] });
+    let Ok(ServerFrame::Welcome { resumed, .. }) = hello(clients, true, ahead).await else { panic!("no welcome") };
+    assert!(!resumed);
+}
+
+/// Says hello; the first frame of the answer, or the code of the close.
+async fn hello(clients: &Clients, with_ticket: bool, hello: serde_json::Value) -> Result<ServerFrame, u16> {
+    let (status, ticket) = clients.api(reqwest::Method::POST, "/v1/realtime/tickets", Some(json!({}))).await;
+    assert!(status.is_success(), "{ticket}");
+    let url = ticket["url"].as_str().unwrap();
+    let url = if with_ticket { url.to_owned() } else { url.split('?').next().unwrap().to_owned() };
+    converse(&url, hello).await
+}
+
+async fn converse(url: &str, hello: serde_json::Value) -> Result<ServerFrame, u16> {
+    let mut request = url.into_client_request().unwrap();
+    request.headers_mut().insert("sec-websocket-protocol", SUBPROTOCOL.parse().unwrap());
+    let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+    assert!(serde_json::from_value::<ClientFrame>(hello.clone()).is_ok());
+    let _ = socket.send(Message::text(hello.to_string())).await;
+    let answer = tokio::time::timeout(SOON, async {
+        while let Some(Ok(message)) = socket.next().await {
+            match message {
+                Message::Text(text) => match serde_json::from_str(&text).unwrap() {
+                    ServerFrame::Bye { .. } | ServerFrame::Ping => {}
+                    frame => return Ok(frame),
+                },
+                Message::Close(Some(frame)) => return Err(u16::from(frame.code)),
+                _ => {}
+            }
+        }
+        Err(0)
+    });
+    answer.await.expect("no answer")
+}

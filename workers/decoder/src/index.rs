@@ -1,0 +1,205 @@
+//! INDEX: where the keyframes are, from the container's index alone.
+//!
+//! Guarantee: a border chosen at a reported time is at or just after the presentation time of that keyframe; nothing is
+//! read but headers, the index and the packets around one keyframe.
+
+#![allow(unsafe_code)]
+
+use ffmpeg_next::ffi;
+use reelfleet_wire::{IndexReport, MAX_KEYFRAMES};
+
+use crate::fail::Failure;
+use crate::ff::{Packet, micros};
+use crate::input::{Input, Next};
+use crate::probe::first_times;
+
+/// Entries looked at: 12 hours at 240 frames per second.
+const MOST_ENTRIES: i32 = 12 * 3600 * 240;
+
+/// One entry of the container's index, in the stream's time base.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    pub pos: i64,
+    pub time: i64,
+    pub size: i64,
+    pub key: bool,
+    /// Hidden by an edit list.
+    pub hidden: bool,
+}
+
+/// The index that libavformat holds now for a stream.
+pub fn entries(input: &Input, stream: usize) -> Vec<Entry> {
+    let Some(stream) = input.stream(stream) else {
+        return Vec::new();
+    };
+    let mut all = Vec::new();
+    // SAFETY: the stream is valid while the input lives, and so is each entry until the next read; entries are copied.
+    unsafe {
+        let count = ffi::avformat_index_get_entries_count(stream.as_ptr()).min(MOST_ENTRIES);
+        for i in 0..count {
+            let entry = ffi::avformat_index_get_entry(stream.as_ptr(), i);
+            if entry.is_null() {
+                break;
+            }
+            let flags = (*entry).flags();
+            all.push(Entry {
+                pos: (*entry).pos,
+                time: (*entry).timestamp,
+                size: i64::from((*entry).size()),
+                key: flags & ffi::AVINDEX_KEYFRAME != 0,
+                hidden: flags & ffi::AVINDEX_DISCARD_FRAME != 0,
+            });
+        }
+    }
+    all
+}
+
+/// Whether the index names every packet (MP4, AVI) or only places to jump to (Matroska), or is made while reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    EveryPacket,
+    Cues,
+    None,
+}
+
+fn kind(container: &str) -> Kind {
+    let any = |names: &[&str]| container.split(',').any(|n| names.contains(&n));
+    if any(&["mov", "mp4", "avi"]) {
+        Kind::EveryPacket
+    } else if any(&["matroska", "webm", "flv", "asf"]) {
+        Kind::Cues
+    } else {
+        Kind::None
+    }
+}
+
+/// The keyframes of the video.
+///
+/// # Errors
+/// `SourceRead`, `SourceChanged`, `Decode`.
+pub fn index(input: &mut Input, video: usize, t0_us: i64) -> Result<IndexReport, Failure> {
+    input.keep_only(&[video]);
+    let container = input.container();
+    let Some(base) = input.stream(video).map(|s| s.time_base()) else {
+        return Err(Failure::internal("no such stream"));
+    };
+    let first = first_times(input, video)?;
+    if !first.timed {
+        // Packets without presentation times cannot be placed without decoding from the beginning.
+        return Ok(IndexReport::default());
+    }
+    let kind = kind(&container);
+    if kind == Kind::None {
+        return Ok(IndexReport { seekable: seeks_by_time(input, video)?, ..IndexReport::default() });
+    }
+    if kind == Kind::Cues {
+        // Loads the cues of Matroska; other containers have theirs already.
+        let start = input.stream(video).and_then(|s| s.start()).unwrap_or(0);
+        input.seek(video, start)?;
+    }
+    let all = entries(input, video);
+    // The index of MP4 holds decode times; that of Matroska and FLV presentation times. A keyframe is shown at most as
+    // long after its decode time as any other picture.
+    let reorder = if kind == Kind::EveryPacket { first.reorder } else { 0 };
+    let first_key = first.key_dts.zip(first.key_pts);
+    let size = i64::try_from(input.watch().size()).unwrap_or(i64::MAX);
+    let mut keyframes: Vec<i64> = Vec::new();
+    let mut last = None;
+    let mut packets = 0u64;
+    for entry in &all {
+        if entry.pos.saturating_add(entry.size) > size {
+            continue;
+        }
+        let time = match first_key {
+            Some((dts, pts)) if dts == entry.time && kind == Kind::EveryPacket => Some(pts),
+            _ => entry.time.checked_add(reorder),
+        };
+        let Some(us) = time.and_then(|t| micros(t, base)) else {
+            continue;
+        };
+        let us = us - t0_us;
+        packets += u64::from(!entry.hidden);
+        last = last.max(Some(us));
+        if entry.key {
+            keyframes.push(us.max(0));
+        }
+    }
+    keyframes.sort_unstable();
+    keyframes.dedup();
+    if !is_complete(input, video, kind, last) {
+        // A fragmented MP4 or a recording that was never finished: the index knows the beginning only.
+        return Ok(IndexReport { seekable: seeks_by_time(input, video)?, ..IndexReport::default() });
+    }
+    Ok(IndexReport {
+        seekable: !keyframes.is_empty(),
+        keyframes_us: thin(keyframes, MAX_KEYFRAMES),
+        packets: (kind == Kind::EveryPacket && !input.is_fragmented()).then_some(packets),
+        reorder_us: micros(reorder, base).unwrap_or(0),
+        last_us: last,
+    })
+}
+
+/// Whether the index reaches to the end, or as near as the last keyframe may be.
+fn is_complete(input: &Input, video: usize, kind: Kind, last_us: Option<i64>) -> bool {
+    let by_stream = input.stream(video).and_then(|s| micros(s.duration()?, s.time_base()));
+    // SAFETY: valid while the input lives.
+    let whole = unsafe { (*input.context()).duration };
+    let duration = by_stream.or((whole != ffi::AV_NOPTS_VALUE && whole > 0).then_some(whole));
+    match (duration, last_us) {
+        // The end may have been cut off, and then the index still names every packet that is there.
+        _ if kind == Kind::EveryPacket && !input.is_fragmented() => true,
+        (Some(duration), Some(last)) => last.saturating_add((duration / 10).max(30_000_000)) >= duration,
+        _ => false,
+    }
+}
+
+/// Keeps at most `most`, evenly, the first among them.
+fn thin(times: Vec<i64>, most: usize) -> Vec<i64> {
+    let step = times.len().div_ceil(most.max(1)).max(1);
+    times.into_iter().step_by(step).collect()
+}
+
+/// Whether a seek to the middle lands where the two seconds before it can be decoded (MPEG-TS, MPEG-PS, Ogg).
+fn seeks_by_time(input: &mut Input, video: usize) -> Result<bool, Failure> {
+    let Some(stream) = input.stream(video) else {
+        return Ok(false);
+    };
+    let (base, start, duration) = (stream.time_base(), stream.start(), stream.duration());
+    let (Some(start), Some(duration)) = (start, duration) else {
+        return Ok(false);
+    };
+    let middle = start.saturating_add(duration / 2);
+    let second = i64::from(base.den) / i64::from(base.num.max(1));
+    if !input.seek(video, middle - second)? {
+        return Ok(false);
+    }
+    let mut packet = Packet::new()?;
+    let mut landed = None;
+    for _ in 0..200 {
+        match input.read(&mut packet)? {
+            Next::End => break,
+            Next::Packet if packet.stream() != video => {}
+            Next::Packet => {
+                if packet.pts().is_some() {
+                    landed = packet.pts();
+                    break;
+                }
+            }
+        }
+    }
+    // Far before the middle is as bad as behind it: the container found its way by reading, or not at all.
+    Ok(landed.is_some_and(|at| at <= middle && middle - at < 60 * second))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thinning_keeps_the_first_and_the_order() {
+        assert_eq!(thin(vec![0, 1, 2, 3, 4], 5), [0, 1, 2, 3, 4]);
+        assert_eq!(thin(vec![0, 1, 2, 3, 4], 3), [0, 2, 4]);
+        assert_eq!(thin((0..100_001).collect(), MAX_KEYFRAMES).len(), 16_667);
+        assert!(thin(Vec::new(), 3).is_empty());
+    }
+}

@@ -1,0 +1,427 @@
+//! The one place where media is opened, for every use.
+//!
+//! Guarantees: only real containers and listed decoders touch the bytes; nothing can make FFmpeg open another file or
+//! address; every option given was understood; limits hold before a frame is decoded; a read that failed is reported
+//! as such and never as a damaged or finished source.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{c_char, c_int};
+use std::fs::File;
+use std::ptr::{self, NonNull};
+
+use ffmpeg_next::ffi;
+use ffmpeg_next::format::context::StreamIo;
+use reelfleet_wire::{FailCode, MediaLimits};
+
+use crate::fail::Failure;
+use crate::ff::{self, AVStream, Code, Codec, Dict, Packet, Ratio, check, raw};
+use crate::source::{Reading, Source, Watch};
+
+/// Containers by FFmpeg's names. Playlists, manifests, image sequences and scripts are not among them.
+const CONTAINERS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,asf,ogg,mp3,wav,flac,aac";
+
+/// Decoders by FFmpeg's names: what people really upload.
+const DECODERS: &str = "h264,hevc,libdav1d,vp8,vp9,mpeg1video,mpeg2video,mpegvideo,mpeg4,msmpeg4v1,msmpeg4v2,msmpeg4,\
+h261,h263,h263i,h263p,flv,wmv1,wmv2,wmv3,vc1,prores,dnxhd,mjpeg,theora,vp3,vp6,vp6a,vp6f,dvvideo,ffv1,ffvhuff,huffyuv,\
+utvideo,qtrle,cinepak,svq1,svq3,rawvideo,\
+aac,aac_latm,mp1float,mp2float,mp3float,mp3adufloat,mp1,mp2,mp3,ac3,eac3,dca,truehd,mlp,opus,libopus,vorbis,flac,alac,\
+wmav1,wmav2,wmapro,wmalossless,wmavoice,amrnb,amrwb,speex,nellymoser,gsm,gsm_ms,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,\
+adpcm_swf,pcm_alaw,pcm_mulaw,pcm_bluray,pcm_dvd,pcm_f32be,pcm_f32le,pcm_f64be,pcm_f64le,pcm_s8,pcm_u8,pcm_s16be,\
+pcm_s16le,pcm_s16be_planar,pcm_s16le_planar,pcm_s24be,pcm_s24le,pcm_s24le_planar,pcm_s32be,pcm_s32le,pcm_s32le_planar";
+
+/// Codec tags of tracks that are encrypted whatever else they say (ISO/IEC 14496-12 8.12, and QuickTime's own).
+const ENCRYPTED_TAGS: [[u8; 4]; 5] = [*b"encv", *b"enca", *b"drms", *b"drmi", *b"drmt"];
+
+/// Bytes of packets looked at in a container whose header describes its streams.
+const HEADER_PROBE: i64 = 1_000_000;
+
+/// An open container.
+pub struct Input {
+    context: NonNull<ffi::AVFormatContext>,
+    watch: Watch,
+    fragmented: bool,
+    /// Freed after the context, which reads through it.
+    _io: StreamIo,
+}
+
+/// What a packet that was asked for turned out to be.
+pub enum Next {
+    Packet,
+    /// The container has no more.
+    End,
+}
+
+/// Refuses whatever a demuxer wants to open besides the source.
+unsafe extern "C" fn refuse_open(
+    _context: *mut ffi::AVFormatContext,
+    _io: *mut *mut ffi::AVIOContext,
+    _url: *const c_char,
+    _flags: c_int,
+    _options: *mut *mut ffi::AVDictionary,
+) -> c_int {
+    -1 // EPERM
+}
+
+impl Input {
+    /// Opens the source that the parent answers on `socket`.
+    ///
+    /// # Errors
+    /// `Empty`, `NotMedia`, `Truncated`, `TooManyStreams`, `SourceRead`, `SourceChanged`, `Internal`.
+    pub fn open(socket: File, size: u64, limits: &MediaLimits, reading: Reading) -> Result<Self, Failure> {
+        if size == 0 {
+            return Err(Failure::new(FailCode::Empty, "the object has no bytes"));
+        }
+        let mut source = Source::new(socket, size, reading);
+        let watch = source.watch();
+        let shape = crate::boxes::Shape::of(&mut source);
+        watch.failure()?;
+        std::io::Seek::seek(&mut source, std::io::SeekFrom::Start(0)).map_err(|e| Failure::internal(e.to_string()))?;
+        let mut io = StreamIo::from_read_seek(source).map_err(|e| Failure::internal(format!("custom I/O: {e}")))?;
+
+        let probe_bytes = limits.probe_bytes.to_string();
+        let mut options = Dict::new(&[
+            ("format_whitelist", CONTAINERS),
+            ("codec_whitelist", DECODERS),
+            // No protocol has this name, so none may be used.
+            ("protocol_whitelist", "none"),
+            ("probesize", &probe_bytes),
+            ("max_streams", "1000"),
+        ])?;
+        // SAFETY: no preconditions.
+        let mut context = unsafe { ffi::avformat_alloc_context() };
+        if context.is_null() {
+            return Err(Failure::internal("out of memory"));
+        }
+        // SAFETY: the context is fresh; `io` outlives it (field order of `Input`, and the failure path below). The
+        // call frees the context where it fails.
+        let opened = check(unsafe {
+            (*context).pb = io.as_mut_ptr();
+            (*context).flags |= ffi::AVFMT_FLAG_CUSTOM_IO;
+            (*context).io_open = Some(refuse_open);
+            ffi::avformat_open_input(&mut context, ptr::null(), ptr::null_mut(), options.as_mut())
+        });
+        if let Err(code) = opened {
+            drop(io);
+            watch.failure()?;
+            return Err(shape.why_not_opened(code));
+        }
+        let Some(context) = NonNull::new(context) else {
+            return Err(Failure::internal("no context"));
+        };
+        let mut input = Self { context, watch, fragmented: shape.is_fragmented, _io: io };
+        options.must_be_empty()?;
+        input.find_stream_info(limits)?;
+        Ok(input)
+    }
+
+    fn find_stream_info(&mut self, limits: &MediaLimits) -> Result<(), Failure> {
+        let too_many = |n: usize| {
+            Failure::new(FailCode::TooManyStreams, format!("{n} streams; at most {} are allowed", limits.max_streams))
+        };
+        let streams = self.streams();
+        if streams > limits.max_streams as usize {
+            return Err(too_many(streams));
+        }
+        if self.container().split(',').any(|name| matches!(name, "mov" | "matroska")) {
+            // SAFETY: valid while `self` lives. The header of these says nearly all; packets only confirm it.
+            unsafe {
+                let context = self.context.as_ptr();
+                (*context).probesize = (*context).probesize.min(HEADER_PROBE);
+            }
+        }
+        let pixels = limits.max_pixels.to_string();
+        let mut options = Vec::new();
+        for _ in 0..streams {
+            options.push(Dict::new(&[("max_pixels", &pixels), ("threads", "1")])?);
+        }
+        let mut raw_options: Vec<*mut ffi::AVDictionary> = options.iter_mut().map(|d| unsafe { *d.as_mut() }).collect();
+        // SAFETY: one dictionary for each stream that exists now, as the call wants. It may replace them, so what it
+        // left is given back to the owners.
+        let found = check(unsafe { ffi::avformat_find_stream_info(self.context.as_ptr(), raw_options.as_mut_ptr()) });
+        for (dict, raw) in options.iter_mut().zip(raw_options) {
+            // SAFETY: the dictionary is ours again.
+            unsafe { *dict.as_mut() = raw }
+        }
+        self.watch.failure()?;
+        if let Err(code) = found {
+            return Err(Failure::new(FailCode::NotMedia, format!("streams cannot be read: {code}")));
+        }
+        let streams = self.streams();
+        if streams > limits.max_streams as usize {
+            return Err(too_many(streams));
+        }
+        Ok(())
+    }
+
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// An MP4 whose index is spread over its fragments.
+    pub fn is_fragmented(&self) -> bool {
+        self.fragmented
+    }
+
+    pub fn context(&self) -> *mut ffi::AVFormatContext {
+        self.context.as_ptr()
+    }
+
+    pub fn streams(&self) -> usize {
+        // SAFETY: valid while `self` lives.
+        unsafe { (*self.context.as_ptr()).nb_streams as usize }
+    }
+
+    /// FFmpeg's name of the container.
+    pub fn container(&self) -> String {
+        // SAFETY: an open context has a format, whose name is static text.
+        unsafe { ff::text((*(*self.context.as_ptr()).iformat).name) }.unwrap_or_default()
+    }
+
+    pub fn stream(&self, index: usize) -> Option<Stream<'_>> {
+        if index >= self.streams() {
+            return None;
+        }
+        // SAFETY: within the array, whose entries are valid while `self` lives.
+        let stream = unsafe { *(*self.context.as_ptr()).streams.add(index) };
+        Some(Stream { stream, index, _input: self })
+    }
+
+    pub fn each_stream(&self) -> impl Iterator<Item = Stream<'_>> {
+        (0..self.streams()).filter_map(|i| self.stream(i))
+    }
+
+    /// The moving picture people mean: never a cover; a default track first, then the largest.
+    pub fn best_video(&self) -> Option<usize> {
+        self.each_stream()
+            .filter(|s| s.is_video() && s.has_decoder() && s.pixels() > 0)
+            .max_by_key(|s| (s.is_default(), s.pixels(), std::cmp::Reverse(s.index)))
+            .map(|s| s.index)
+    }
+
+    /// The sound people mean: a default track first, then the one that is the programme itself.
+    pub fn best_audio(&self) -> Option<usize> {
+        self.each_stream()
+            .filter(|s| s.is_audio() && s.has_decoder() && s.channels() > 0 && s.sample_rate() > 0)
+            .max_by_key(|s| (!s.is_aside(), s.is_default(), std::cmp::Reverse(s.index)))
+            .map(|s| s.index)
+    }
+
+    /// Packets of all other streams are dropped by the demuxer, most of them without being read.
+    pub fn keep_only(&mut self, wanted: &[usize]) {
+        for stream in self.each_stream() {
+            let discard = if wanted.contains(&stream.index) {
+                ffi::AVDiscard::AVDISCARD_DEFAULT
+            } else {
+                ffi::AVDiscard::AVDISCARD_ALL
+            };
+            // SAFETY: valid while `self` lives, and borrowed mutably.
+            unsafe { (*stream.stream).discard = discard }
+        }
+    }
+
+    /// The next packet of any kept stream. Damaged stretches are skipped by the demuxer.
+    ///
+    /// # Errors
+    /// `SourceRead`, `SourceChanged`; never for damage in the media itself, which ends it.
+    pub fn read(&mut self, packet: &mut Packet) -> Result<Next, Failure> {
+        // SAFETY: both valid; the packet is emptied first.
+        let read = check(unsafe {
+            ffi::av_packet_unref(packet.as_ptr());
+            ffi::av_read_frame(self.context.as_ptr(), packet.as_ptr())
+        });
+        self.watch.failure()?;
+        match read {
+            Ok(_) => Ok(Next::Packet),
+            Err(Code::NO_MEMORY) => Err(Failure::internal("out of memory while reading")),
+            Err(_) => Ok(Next::End),
+        }
+    }
+
+    /// Goes to the keyframe at or before `time` (in the stream's time base), as well as the container can.
+    /// Answers whether it could.
+    ///
+    /// # Errors
+    /// `SourceRead`, `SourceChanged`.
+    pub fn seek(&mut self, stream: usize, time: i64) -> Result<bool, Failure> {
+        let index = c_int::try_from(stream).unwrap_or(-1);
+        // SAFETY: valid context; a wrong index is refused by the call.
+        let sought =
+            check(unsafe { ffi::av_seek_frame(self.context.as_ptr(), index, time, ffi::AVSEEK_FLAG_BACKWARD) });
+        self.watch.failure()?;
+        Ok(sought.is_ok())
+    }
+
+    /// Goes back to the first packet; by time, and by byte where the container knows no times.
+    ///
+    /// # Errors
+    /// `SourceRead`, `SourceChanged`; `Decode` where neither works.
+    pub fn rewind(&mut self, stream: usize) -> Result<(), Failure> {
+        if self.seek(stream, i64::MIN / 4)? {
+            return Ok(());
+        }
+        let start = self.stream(stream).map_or(0, |s| s.start().unwrap_or(0));
+        if self.seek(stream, start)? {
+            return Ok(());
+        }
+        // SAFETY: valid context.
+        let sought = check(unsafe { ffi::av_seek_frame(self.context.as_ptr(), -1, 0, ffi::AVSEEK_FLAG_BYTE) });
+        self.watch.failure()?;
+        sought.map(drop).map_err(|code| Failure::decode(format!("cannot go back to the beginning: {code}")))
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        let mut context = self.context.as_ptr();
+        // SAFETY: ours, and not used again; with custom I/O the call leaves `pb` to its owner.
+        unsafe { ffi::avformat_close_input(&mut context) }
+    }
+}
+
+/// One stream of an open container.
+pub struct Stream<'a> {
+    stream: *mut AVStream,
+    pub index: usize,
+    _input: &'a Input,
+}
+
+impl Stream<'_> {
+    pub fn as_ptr(&self) -> *mut AVStream {
+        self.stream
+    }
+
+    pub fn parameters(&self) -> *mut ffi::AVCodecParameters {
+        // SAFETY: valid while the input lives.
+        unsafe { (*self.stream).codecpar }
+    }
+
+    pub fn time_base(&self) -> Ratio {
+        // SAFETY: valid while the input lives.
+        unsafe { (*self.stream).time_base }
+    }
+
+    /// Start in the stream's time base, if known.
+    pub fn start(&self) -> Option<i64> {
+        // SAFETY: valid while the input lives.
+        let start = unsafe { (*self.stream).start_time };
+        (start != ffi::AV_NOPTS_VALUE).then_some(start)
+    }
+
+    /// Length in the stream's time base, if known.
+    pub fn duration(&self) -> Option<i64> {
+        // SAFETY: valid while the input lives.
+        let duration = unsafe { (*self.stream).duration };
+        (duration != ffi::AV_NOPTS_VALUE && duration > 0).then_some(duration)
+    }
+
+    fn disposition(&self) -> c_int {
+        // SAFETY: valid while the input lives.
+        unsafe { (*self.stream).disposition }
+    }
+
+    fn is_default(&self) -> bool {
+        self.disposition() & ffi::AV_DISPOSITION_DEFAULT != 0
+    }
+
+    /// Commentary and the like.
+    fn is_aside(&self) -> bool {
+        let aside = ffi::AV_DISPOSITION_COMMENT
+            | ffi::AV_DISPOSITION_HEARING_IMPAIRED
+            | ffi::AV_DISPOSITION_VISUAL_IMPAIRED
+            | ffi::AV_DISPOSITION_CLEAN_EFFECTS;
+        self.disposition() & aside != 0
+    }
+
+    fn kind(&self) -> c_int {
+        // SAFETY: valid while the input lives.
+        unsafe { raw!((*self.parameters()).codec_type) }
+    }
+
+    /// Moving pictures; a cover or a thumbnail is none.
+    pub fn is_video(&self) -> bool {
+        let still = ffi::AV_DISPOSITION_ATTACHED_PIC | ffi::AV_DISPOSITION_TIMED_THUMBNAILS;
+        self.kind() == ffi::AVMediaType::AVMEDIA_TYPE_VIDEO as c_int && self.disposition() & still == 0
+    }
+
+    pub fn is_audio(&self) -> bool {
+        self.kind() == ffi::AVMediaType::AVMEDIA_TYPE_AUDIO as c_int
+    }
+
+    pub fn pixels(&self) -> u64 {
+        // SAFETY: valid while the input lives.
+        let (w, h) = unsafe { ((*self.parameters()).width, (*self.parameters()).height) };
+        u64::try_from(w).unwrap_or(0) * u64::try_from(h).unwrap_or(0)
+    }
+
+    pub fn channels(&self) -> i32 {
+        // SAFETY: valid while the input lives.
+        unsafe { (*self.parameters()).ch_layout.nb_channels }
+    }
+
+    pub fn sample_rate(&self) -> i32 {
+        // SAFETY: valid while the input lives.
+        unsafe { (*self.parameters()).sample_rate }
+    }
+
+    /// The decoder for it, if it is on the list.
+    pub fn decoder(&self) -> Option<*const ffi::AVCodec> {
+        // SAFETY: valid while the input lives; the name of a codec is static text.
+        let (codec, name) = unsafe {
+            let codec = ffi::avcodec_find_decoder((*self.parameters()).codec_id);
+            if codec.is_null() {
+                return None;
+            }
+            (codec, ff::text((*codec).name)?)
+        };
+        DECODERS.split(',').any(|d| d == name).then_some(codec)
+    }
+
+    fn has_decoder(&self) -> bool {
+        self.decoder().is_some()
+    }
+
+    /// Whether the container says that the stream is encrypted. A packet may still say so later.
+    pub fn is_encrypted(&self) -> bool {
+        // SAFETY: valid while the input lives; only the pointer is looked at.
+        let (tag, init) = unsafe {
+            (
+                (*self.parameters()).codec_tag.to_le_bytes(),
+                ffi::av_stream_get_side_data(
+                    self.stream,
+                    ffi::AVPacketSideDataType::AV_PKT_DATA_ENCRYPTION_INIT_INFO,
+                    ptr::null_mut(),
+                ),
+            )
+        };
+        !init.is_null() || ENCRYPTED_TAGS.contains(&tag)
+    }
+
+    /// Opens its decoder with the limits and so many threads.
+    ///
+    /// # Errors
+    /// `NoDecodableStream`, `TooManyPixels`, `Decode`.
+    pub fn open_decoder(&self, limits: &MediaLimits, threads: u32) -> Result<Codec, Failure> {
+        let codec = self.decoder().ok_or_else(|| Failure::new(FailCode::NoDecodableStream, "no decoder for it"))?;
+        if self.is_video() && self.pixels() > limits.max_pixels {
+            return Err(Failure::new(
+                FailCode::TooManyPixels,
+                format!("{} pixels; at most {} are allowed", self.pixels(), limits.max_pixels),
+            ));
+        }
+        let mut decoder = Codec::alloc(codec)?;
+        // SAFETY: both valid; the parameters are copied.
+        check(unsafe {
+            let copied = ffi::avcodec_parameters_to_context(decoder.as_ptr(), self.parameters());
+            (*decoder.as_ptr()).pkt_timebase = self.time_base();
+            copied
+        })
+        .map_err(|code| Failure::decode(format!("decoder: {code}")))?;
+        let pixels = limits.max_pixels.to_string();
+        let threads = threads.to_string();
+        decoder
+            .open(&[("max_pixels", &pixels), ("threads", &threads), ("codec_whitelist", DECODERS)])?
+            .map_err(|code| Failure::new(FailCode::NoDecodableStream, format!("its decoder does not open: {code}")))?;
+        Ok(decoder)
+    }
+}

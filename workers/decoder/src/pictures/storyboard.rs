@@ -1,0 +1,187 @@
+//! The storyboard: tiles of real keyframes on WebP sprites, and which tile belongs to which time.
+//!
+//! Guarantee: every time of the video lies in exactly one cue; a cue names a tile that was written; no more frames are
+//! read than there are tiles.
+
+use std::collections::BTreeMap;
+
+use reelfleet_wire::{Cue, OutputHeader, PictureFormat, PictureKind, PicturesRequest, StoryboardSpec};
+
+use crate::fail::Failure;
+use crate::output::Output;
+use crate::pictures::canvas::{Canvas, height_for};
+use crate::pictures::encode::webp;
+use crate::pictures::keyframes::{Keyframes, Quality};
+
+/// Largest side of a sprite.
+const MAX_SIDE: u32 = 16_383;
+/// Without known keyframes, one place every so often.
+const GRID_US: i64 = 2_000_000;
+/// Two times that are the same keyframe: containers round.
+const SAME_US: i64 = 2_000;
+
+/// Width and height of one tile.
+pub fn tile_size(spec: &StoryboardSpec, size: (u32, u32)) -> (u32, u32) {
+    let width = spec.tile_width.min(MAX_SIDE / spec.columns.max(1)).max(1);
+    (width, height_for(width, size).min(MAX_SIDE / spec.rows.max(1)).max(1))
+}
+
+/// Reads the frames that are missing and writes sprites and cues.
+///
+/// # Errors
+/// `Encode`, `SourceRead`, `SourceChanged`.
+pub fn run(
+    keyframes: &mut Keyframes<'_>,
+    request: &PicturesRequest,
+    spec: &StoryboardSpec,
+    output: &Output,
+    mut tiles: BTreeMap<i64, Canvas>,
+) -> Result<(), Failure> {
+    let most = spec.max_tiles.max(1) as usize;
+    let (w, h) = tile_size(spec, keyframes.size());
+    let end_us = keyframes.end_us();
+    if keyframes.seekable() && (!request.keyframes_us.is_empty() || end_us.is_some()) {
+        let wanted = places(&request.keyframes_us, end_us, most);
+        // The poster looked elsewhere, too; only what lies on the grid stays.
+        tiles.retain(|time, _| {
+            request.keyframes_us.is_empty() || wanted.iter().any(|t| t.abs_diff(*time) <= SAME_US as u64)
+        });
+        for time in wanted {
+            if tiles.range(time - SAME_US..=time + SAME_US).next().is_some() {
+                continue;
+            }
+            if let Some(shot) = keyframes.at(time)? {
+                tiles.insert(shot.time_us, keyframes.draw_as(&shot, w, h, Quality::Quick)?);
+                output.progress(shot.time_us, keyframes.counts().frames)?;
+            }
+        }
+    } else {
+        keyframes.rewind()?;
+        while let Some(shot) = keyframes.next()? {
+            tiles.insert(shot.time_us, keyframes.draw_as(&shot, w, h, Quality::Quick)?);
+            output.progress(shot.time_us, keyframes.counts().frames)?;
+            if tiles.len() > most * 2 {
+                thin(&mut tiles, most);
+            }
+        }
+    }
+    thin(&mut tiles, most);
+    write(tiles, spec, end_us, output)
+}
+
+/// Which keyframes make tiles: all, or as many as there may be, evenly in time; a grid where none is known.
+fn places(keys: &[i64], end_us: Option<i64>, most: usize) -> Vec<i64> {
+    if !keys.is_empty() && keys.len() <= most {
+        return keys.to_vec();
+    }
+    let end = end_us.or(keys.last().copied()).unwrap_or(0).max(1);
+    let count = if keys.is_empty() { usize::try_from(end / GRID_US).unwrap_or(0).clamp(1, most) } else { most };
+    let mut times: Vec<i64> = (0..count)
+        .map(|i| {
+            let time = (i128::from(end) * i as i128 / count as i128) as i64;
+            match keys.partition_point(|k| *k <= time).checked_sub(1) {
+                Some(before) => keys[before],
+                None => keys.first().copied().unwrap_or(time),
+            }
+        })
+        .collect();
+    times.dedup();
+    times
+}
+
+/// Leaves at most `most`, evenly by number, the first among them.
+fn thin(tiles: &mut BTreeMap<i64, Canvas>, most: usize) {
+    let (len, mut i) = (tiles.len(), 0);
+    if len <= most {
+        return;
+    }
+    tiles.retain(|_, _| {
+        let keep = i * most / len != (i + 1) * most / len || i == 0;
+        i += 1;
+        keep
+    });
+    while tiles.len() > most {
+        tiles.pop_last();
+    }
+}
+
+fn write(
+    tiles: BTreeMap<i64, Canvas>,
+    spec: &StoryboardSpec,
+    end_us: Option<i64>,
+    output: &Output,
+) -> Result<(), Failure> {
+    let tiles: Vec<(i64, Canvas)> = tiles.into_iter().collect();
+    let columns = spec.columns.max(1);
+    let per_sprite = (columns * spec.rows.max(1)) as usize;
+    let mut cues: Vec<Cue> = Vec::with_capacity(tiles.len());
+    for (number, group) in tiles.chunks(per_sprite).enumerate() {
+        let Some((_, first)) = group.first() else { break };
+        let (w, h) = (first.width, first.height);
+        let count = group.len() as u32;
+        let mut sprite = Canvas::filled(w * columns.min(count), h * count.div_ceil(columns), 0);
+        for (i, (time, tile)) in (0u32..).zip(group) {
+            let (x, y) = (i % columns * w, i / columns * h);
+            sprite.place(tile, x, y);
+            let start_us = if cues.is_empty() { 0 } else { (*time).max(0) };
+            cues.push(Cue { start_us, end_us: start_us, sprite: number as u32, x, y, w, h });
+        }
+        let header = OutputHeader::Picture {
+            kind: PictureKind::Storyboard,
+            index: number as u32,
+            width: sprite.width,
+            height: sprite.height,
+            format: PictureFormat::Webp,
+            time_us: None,
+        };
+        output.write(&header, &webp(&sprite, f32::from(spec.quality))?)?;
+    }
+    close(&mut cues, end_us);
+    output.write(&OutputHeader::Storyboard { cues }, &[])
+}
+
+/// Each cue ends where the next begins, the last one with the video.
+fn close(cues: &mut [Cue], end_us: Option<i64>) {
+    let mut next = end_us;
+    for cue in cues.iter_mut().rev() {
+        cue.end_us = next.unwrap_or(cue.start_us + 1_000_000).max(cue.start_us + 1_000);
+        next = Some(cue.start_us);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_keyframes_or_as_many_as_fit_evenly() {
+        assert_eq!(places(&[0, 7, 9], Some(10), 5), [0, 7, 9]);
+        let many: Vec<i64> = (0..1000).map(|i| i * 1_000_000).collect();
+        let chosen = places(&many, Some(1_000_000_000), 100);
+        assert_eq!(chosen.len(), 100);
+        assert!(chosen.windows(2).all(|w| w[1] - w[0] == 10_000_000));
+        assert_eq!(places(&[], Some(10_000_000), 100).len(), 5);
+        assert_eq!(places(&[], Some(1), 100), [0]);
+    }
+
+    #[test]
+    fn thinning_keeps_the_first_and_the_count() {
+        for (len, most) in [(10, 3), (201, 100), (7, 7), (2, 1)] {
+            let mut tiles = (0..len).map(|i| (i, Canvas::filled(1, 1, 0))).collect::<BTreeMap<_, _>>();
+            thin(&mut tiles, most);
+            assert_eq!(tiles.len(), most, "{len} to {most}");
+            assert_eq!(tiles.first_key_value().map(|(k, _)| *k), Some(0));
+        }
+    }
+
+    #[test]
+    fn cues_follow_each_other_to_the_end() {
+        let cue = |start_us| Cue { start_us, end_us: 0, sprite: 0, x: 0, y: 0, w: 1, h: 1 };
+        let mut cues = [cue(0), cue(2_000_000), cue(5_000_000)];
+        close(&mut cues, Some(9_000_000));
+        assert_eq!(cues.map(|c| c.end_us), [2_000_000, 5_000_000, 9_000_000]);
+        let mut one = [cue(0)];
+        close(&mut one, None);
+        assert_eq!(one[0].end_us, 1_000_000);
+    }
+}

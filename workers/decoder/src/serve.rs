@@ -1,0 +1,113 @@
+//! One request, from its first byte to its last frame.
+
+use std::fs::File;
+
+use reelfleet_wire::{FailCode, MediaKind, MediaLimits, OutputHeader, Request, read_request};
+
+use crate::fail::Failure;
+use crate::input::Input;
+use crate::output::Output;
+use crate::source::{Reading, Source};
+use crate::video::Totals;
+use crate::{audio, ff, index, pictures, probe, still, video};
+
+/// Makes FFmpeg ready, as far as that can be done without media: a process that forks afterwards saves its children
+/// the trouble.
+pub fn prepare() {
+    ff::quiet();
+    for name in ["libx264", "aac"] {
+        // That the encoder is missing is said when a request needs it.
+        let _ = ff::encoder(name);
+    }
+}
+
+/// Serves the one request that comes on `source`, and answers on `output`. Gives the exit status: 0 after `Done`, 1
+/// after `Failed`, 2 where the parent could not be told.
+pub fn serve(source: File, output: File) -> i32 {
+    ff::quiet();
+    let output = Output::new(output);
+    let (header, status) = match answer(source, &output) {
+        Ok(totals) => (
+            OutputHeader::Done {
+                end: totals.end,
+                frames: totals.frames,
+                packets: totals.packets,
+                errors: totals.errors,
+            },
+            0,
+        ),
+        Err(failure) => (OutputHeader::Failed { code: failure.code, detail: failure.detail_for_wire() }, 1),
+    };
+    match output.write(&header, &[]) {
+        Ok(()) => status,
+        Err(_) => 2,
+    }
+}
+
+/// Nothing but facts was asked for.
+const FACTS: Totals = Totals { end: true, frames: 0, packets: 0, errors: 0 };
+
+fn answer(mut socket: File, output: &Output) -> Result<Totals, Failure> {
+    let request = read_request(&mut socket)?;
+    request.validate()?;
+    match &request {
+        Request::Probe { size, limits } => {
+            let report = match still_report(&socket, *size, limits)? {
+                Some(report) => report,
+                None => probe::probe(&mut Input::open(socket, *size, limits, Reading::SPARSE)?, limits)?,
+            };
+            output.write(&OutputHeader::Probed(Box::new(report)), &[])?;
+            Ok(FACTS)
+        }
+        Request::Index { size, limits } => {
+            let (t0, video) = {
+                let socket = clone(&socket)?;
+                let mut input = Input::open(socket, *size, limits, Reading::SPARSE)?;
+                let report = probe::probe(&mut input, limits)?;
+                (report.start_us, report.video.map(|v| v.index as usize))
+            };
+            let report = match video {
+                Some(video) => {
+                    let mut input = Input::open(socket, *size, limits, Reading::SPARSE)?;
+                    index::index(&mut input, video, t0)?
+                }
+                None => Default::default(),
+            };
+            output.write(&OutputHeader::Indexed(report), &[])?;
+            Ok(FACTS)
+        }
+        Request::Encode(r) => {
+            let mut input = Input::open(socket, r.size, &r.limits, Reading::SPARSE)?;
+            video::run(&mut input, r, output)
+        }
+        Request::Audio(r) => {
+            let mut input = Input::open(socket, r.size, &r.limits, Reading::SPARSE)?;
+            audio::run(&mut input, r, output)
+        }
+        Request::Pictures(r) => Ok(totals(pictures::run(socket, r, output)?)),
+        Request::Still(r) => Ok(totals(pictures::still::run(socket, r, output)?)),
+    }
+}
+
+fn totals(counts: pictures::Counts) -> Totals {
+    Totals { end: true, frames: counts.frames, packets: counts.packets, errors: counts.errors }
+}
+
+fn clone(socket: &File) -> Result<File, Failure> {
+    socket.try_clone().map_err(|e| Failure::internal(format!("source socket: {e}")))
+}
+
+/// The report of an uploaded picture; `None` for anything else.
+fn still_report(
+    socket: &File,
+    size: u64,
+    limits: &MediaLimits,
+) -> Result<Option<reelfleet_wire::ProbeReport>, Failure> {
+    if size == 0 {
+        return Err(Failure::new(FailCode::Empty, "the object has no bytes"));
+    }
+    let mut source = Source::new(clone(socket)?, size, Reading::SPARSE);
+    let report = still::probe(&mut source, limits)?;
+    debug_assert!(report.as_ref().is_none_or(|r| r.kind == MediaKind::Image));
+    Ok(report)
+}

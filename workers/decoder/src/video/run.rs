@@ -1,0 +1,422 @@
+//! From packets to cut frames: decodes, gives every frame its time, picks those of the span, filters them.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::sync_channel;
+
+use reelfleet_wire::{EncodeRequest, FailCode, VIDEO_TIMESCALE};
+
+use super::collect::Collector;
+use super::cut::{Counts, Cutter, Set, Verdict};
+use super::encode::{Common, encode};
+use super::filter::{Graph, Shape, SourceColor};
+use super::seek::{self, position};
+use crate::fail::Failure;
+use crate::ff::{self, Code, Codec, Frame, MICROSECONDS, Packet, Ratio, micros, rescale};
+use crate::index::entries;
+use crate::input::{Input, Next};
+use crate::output::Output;
+use crate::probe::frame_rate;
+use crate::source::Reading;
+
+const TICKS: Ratio = ff::ratio(1, VIDEO_TIMESCALE as i32);
+/// Frames that wait before each rung; they are the memory of the pipeline.
+const QUEUE: usize = 8;
+/// A deinterlacer looks at frames before the one it makes.
+const PRE_ROLL_US: i64 = 500_000;
+
+/// What a request came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Totals {
+    pub end: bool,
+    pub frames: u64,
+    pub packets: u64,
+    pub errors: u64,
+}
+
+/// # Errors
+/// `NoDecodableStream`, `TooManyPixels`, `Decode`, `Encode`, `SourceRead`, `SourceChanged`, `Internal`.
+pub fn run(input: &mut Input, request: &EncodeRequest, output: &Output) -> Result<Totals, Failure> {
+    let video = request.video_stream as usize;
+    let stream = input
+        .stream(video)
+        .filter(|s| s.is_video())
+        .ok_or_else(|| Failure::new(FailCode::NoDecodableStream, format!("stream {video} is no video")))?;
+    let decoder = stream.open_decoder(&request.limits, request.threads_decode)?;
+    let color = SourceColor::of(&stream);
+    let base = stream.time_base();
+    let rate = Some(frame_rate(&stream))
+        .filter(|r| r.num >= r.den && i64::from(r.num) <= 1000 * i64::from(r.den))
+        .unwrap_or(ff::ratio(25, 1));
+    input.keep_only(&[video]);
+
+    let common = Common { color: color.output(request.tone_map), frame_rate: rate };
+    let collector = Collector::new(output, request.rungs.len());
+    std::thread::scope(|scope| {
+        let mut senders = Vec::new();
+        let mut rungs = Vec::new();
+        for number in 0..request.rungs.len() {
+            let (sender, jobs) = sync_channel(QUEUE);
+            senders.push(sender);
+            let collector = &collector;
+            rungs.push(scope.spawn(move || encode(jobs, request, number, common, collector)));
+        }
+        let mut pipeline = Pipeline {
+            input,
+            request,
+            video,
+            base,
+            color,
+            decoder,
+            graph: None,
+            cutter: Some(Cutter::new(request, senders, &collector, output)),
+            clock: Clock::new(base, rate, request),
+            waiting: VecDeque::new(),
+            next: None,
+            counts: Counts::default(),
+            frames: 0,
+        };
+        let decoded = pipeline.decode();
+        // Dropping the cutter hangs up, whatever happened, so that the rungs end.
+        drop(pipeline.cutter.take());
+        let (frames, counts) = (pipeline.frames, pipeline.counts);
+        let mut failed = None;
+        for rung in rungs {
+            let ended = rung.join().unwrap_or_else(|_| Err(Failure::internal("a rung panicked")));
+            failed = failed.or(ended.err());
+        }
+        // What broke a rung is the cause of the decoder's trouble with it, not the other way round.
+        match (failed, decoded) {
+            (Some(failure), _) | (None, Err(failure)) => Err(failure),
+            (None, Ok(verdict)) => {
+                Ok(Totals { end: verdict == Verdict::GoOn, frames, packets: counts.packets, errors: counts.errors })
+            }
+        }
+    })
+}
+
+/// Reads on in large pieces, but not past the span, whose end in bytes the index knows.
+fn bound_reading(input: &Input, video: usize, base: Ratio, request: &EncodeRequest) {
+    let watch = input.watch();
+    let Some(end) = request.end_us else {
+        return watch.read_like(Reading::DENSE);
+    };
+    let behind = rescale(end + request.t0_us, MICROSECONDS, base).and_then(|end| {
+        let later = entries(input, video).into_iter().filter(|e| e.time > end);
+        later.map(|e| e.pos).min()
+    });
+    match behind.and_then(|pos| u64::try_from(pos).ok()) {
+        Some(pos) if pos > 0 => {
+            watch.read_like(Reading::DENSE);
+            watch.read_ahead_until(pos);
+        }
+        _ => watch.read_like(Reading::BOUNDED),
+    }
+}
+
+/// Gives every frame a time: the decoder's, or one frame after the last where that is missing or not later.
+struct Clock {
+    base: Ratio,
+    t0_us: i64,
+    t0_ticks: i64,
+    /// Duration of a frame where it says none, in ticks.
+    usual: i64,
+    /// Times beyond are not believed, in microseconds.
+    farthest: i64,
+    last: Option<Moment>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    /// From t0, 90 kHz.
+    ticks: i64,
+    /// From t0.
+    us: i64,
+    /// 90 kHz.
+    duration: i64,
+    invented: bool,
+}
+
+impl Clock {
+    fn new(base: Ratio, rate: Ratio, request: &EncodeRequest) -> Self {
+        let usual = i64::from(VIDEO_TIMESCALE) * i64::from(rate.den) / i64::from(rate.num.max(1));
+        Self {
+            base,
+            t0_us: request.t0_us,
+            t0_ticks: rescale(request.t0_us, MICROSECONDS, TICKS).unwrap_or(0),
+            usual: usual.max(1),
+            farthest: i64::try_from(request.limits.max_duration_ms)
+                .unwrap_or(i64::MAX)
+                .saturating_add(60_000)
+                .saturating_mul(1000),
+            last: None,
+        }
+    }
+
+    fn time(&mut self, frame: &Frame) -> Moment {
+        let duration = rescale(frame.duration(), self.base, TICKS)
+            .filter(|d| (1..i64::from(VIDEO_TIMESCALE) * 60).contains(d))
+            .unwrap_or(self.usual);
+        let said = frame.best_pts().and_then(|pts| {
+            let us = micros(pts, self.base)? - self.t0_us;
+            if us > self.farthest {
+                return None;
+            }
+            let ticks = rescale(pts, self.base, TICKS)? - self.t0_ticks;
+            Some((ticks, us))
+        });
+        let moment = match (said, self.last) {
+            (Some((ticks, us)), last) if last.is_none_or(|l| ticks > l.ticks) => {
+                Moment { ticks, us, duration, invented: false }
+            }
+            (_, Some(last)) => {
+                let ticks = last.ticks + last.duration;
+                Moment { ticks, us: rescale(ticks, TICKS, MICROSECONDS).unwrap_or(last.us), duration, invented: true }
+            }
+            (_, None) => Moment { ticks: 0, us: 0, duration, invented: true },
+        };
+        self.last = Some(moment);
+        moment
+    }
+
+    fn reset(&mut self) {
+        self.last = None;
+    }
+}
+
+struct Pipeline<'a> {
+    input: &'a mut Input,
+    request: &'a EncodeRequest,
+    video: usize,
+    base: Ratio,
+    color: SourceColor,
+    decoder: Codec,
+    graph: Option<Graph>,
+    cutter: Option<Cutter<'a>>,
+    clock: Clock,
+    /// Times of frames that are in the filters; `false` for those that only help the deinterlacer.
+    waiting: VecDeque<(Moment, bool)>,
+    /// The first frame behind the span.
+    next: Option<Moment>,
+    counts: Counts,
+    frames: u64,
+}
+
+/// What became of a decoded frame.
+#[derive(PartialEq, Eq)]
+enum Step {
+    More,
+    /// The span is over, or the time is up.
+    Over(Verdict),
+    /// Decoding began too late; nothing has been given out.
+    TooLate,
+}
+
+impl Pipeline<'_> {
+    fn decode(&mut self) -> Result<Verdict, Failure> {
+        let pre_roll = if self.request.deinterlace { PRE_ROLL_US } else { 0 };
+        let need_us = self.request.start_us + self.request.t0_us - pre_roll;
+        let mut attempt = if self.request.sequential { seek::ATTEMPTS - 1 } else { 0 };
+        loop {
+            let mut held = VecDeque::new();
+            // At the very beginning there is nothing to seek: the input stands there.
+            if self.request.start_us > 0 {
+                (held, attempt) = position(self.input, self.video, self.base, need_us, attempt)?;
+            }
+            // Only now: Matroska reads its index at the first seek.
+            bound_reading(self.input, self.video, self.base, self.request);
+            let may_retry = self.request.start_us > 0 && attempt + 1 < seek::ATTEMPTS;
+            match self.decode_from(held, may_retry)? {
+                Step::TooLate => {
+                    attempt += 1;
+                    self.decoder.flush();
+                    self.clock.reset();
+                    self.counts = Counts::default();
+                }
+                Step::Over(verdict) => return Ok(verdict),
+                Step::More => return self.end_of_source(),
+            }
+        }
+    }
+
+    fn decode_from(&mut self, mut held: VecDeque<Packet>, may_retry: bool) -> Result<Step, Failure> {
+        let mut frame = Frame::new()?;
+        let mut first = may_retry;
+        let mut ended = false;
+        loop {
+            match self.decoder.receive_frame(&mut frame) {
+                Ok(()) => {
+                    let moment = self.clock.time(&frame);
+                    if std::mem::take(&mut first) && moment.us > self.request.start_us {
+                        return Ok(Step::TooLate);
+                    }
+                    let step = self.take(&mut frame, moment)?;
+                    frame.clear();
+                    if step != Step::More {
+                        return Ok(step);
+                    }
+                }
+                Err(Code::EOF) => return Ok(Step::More),
+                Err(Code::AGAIN) if ended => return Ok(Step::More),
+                Err(Code::AGAIN) => ended = self.feed(&mut held)?,
+                Err(Code::NO_MEMORY) => return Err(Failure::internal("out of memory while decoding")),
+                Err(_) => self.count_error(),
+            }
+        }
+    }
+
+    /// Pictures before the span may refer to what was not read; that is no damage.
+    fn count_error(&mut self) {
+        let inside = self.request.start_us == 0 || self.frames > 0 || self.waiting.iter().any(|(_, counted)| *counted);
+        self.counts.errors += u64::from(inside);
+    }
+
+    /// Gives the decoder one packet, or the end; answers whether it was the end.
+    fn feed(&mut self, held: &mut VecDeque<Packet>) -> Result<bool, Failure> {
+        let packet = match held.pop_front() {
+            Some(packet) => packet,
+            None => {
+                let mut packet = Packet::new()?;
+                loop {
+                    match self.input.read(&mut packet)? {
+                        Next::End => {
+                            // H.264 learns that it has recovered from a seek when the keyframe comes out; pictures
+                            // that are still inside at the end never learn it, and would be lost.
+                            if self.request.start_us > 0 {
+                                self.decoder.trust_pictures();
+                            }
+                            // The decoder may have been told before; that it says so changes nothing.
+                            let _ = self.decoder.send_packet(None);
+                            return Ok(true);
+                        }
+                        Next::Packet if packet.stream() == self.video => break packet,
+                        Next::Packet => {}
+                    }
+                }
+            }
+        };
+        self.counts.packets += 1;
+        match self.decoder.send_packet(Some(&packet)) {
+            Ok(()) => {}
+            Err(Code::NO_MEMORY) => return Err(Failure::internal("out of memory while decoding")),
+            Err(_) => self.count_error(),
+        }
+        Ok(false)
+    }
+
+    fn take(&mut self, frame: &mut Frame, moment: Moment) -> Result<Step, Failure> {
+        let start = self.request.start_us;
+        let lead = if self.request.deinterlace { PRE_ROLL_US } else { 0 };
+        if moment.us < start - lead {
+            return Ok(Step::More);
+        }
+        let behind = self.request.end_us.is_some_and(|end| moment.us >= end);
+        let counted = moment.us >= start && !behind;
+        if counted && (moment.invented || frame.is_damaged()) {
+            self.counts.errors += 1;
+        }
+        if behind {
+            self.next = Some(moment);
+            if !self.request.deinterlace {
+                return self.finish().map(Step::Over);
+            }
+        }
+        if let Step::Over(verdict) = self.filter(frame, moment, counted)? {
+            return Ok(Step::Over(verdict));
+        }
+        if behind {
+            return self.finish().map(Step::Over);
+        }
+        Ok(Step::More)
+    }
+
+    fn filter(&mut self, frame: &mut Frame, moment: Moment, counted: bool) -> Result<Step, Failure> {
+        let shape = Shape::of(frame);
+        if self.graph.as_ref().is_some_and(|g| g.shape() != shape) {
+            // The picture changed its size or format in the middle: what is inside comes out of the old graph first.
+            let step = self.flush_filters()?;
+            if step != Step::More {
+                return Ok(step);
+            }
+        }
+        let graph = match &mut self.graph {
+            Some(graph) => graph,
+            None => self.graph.insert(Graph::new(shape, self.color, self.request)?),
+        };
+        frame.set_pts(moment.ticks);
+        graph.push(Some(frame))?;
+        self.waiting.push_back((moment, counted));
+        self.pull()
+    }
+
+    /// Moves what the filters have finished to the cutter.
+    fn pull(&mut self) -> Result<Step, Failure> {
+        while let Some(graph) = &mut self.graph {
+            let Some(frames) = graph.pull()? else {
+                break;
+            };
+            let ticks = frames.first().and_then(Frame::pts).unwrap_or(0);
+            let Some((moment, counted)) = self.waiting.pop_front() else {
+                return Err(Failure::internal("the filters gave more frames than they got"));
+            };
+            if moment.ticks != ticks {
+                return Err(Failure::internal(format!(
+                    "a frame at {} came out of the filters at {ticks}",
+                    moment.ticks
+                )));
+            }
+            let Some(cutter) = self.cutter.as_mut().filter(|_| counted) else {
+                continue;
+            };
+            let set = Set {
+                // Frames of the first span that lie before time zero by a rounding.
+                ticks: ticks.max(0),
+                us: moment.us,
+                frames,
+            };
+            let verdict = cutter.take(set, self.counts)?;
+            self.frames = cutter.frames();
+            if verdict == Verdict::Stop {
+                return Ok(Step::Over(Verdict::Stop));
+            }
+        }
+        Ok(Step::More)
+    }
+
+    fn flush_filters(&mut self) -> Result<Step, Failure> {
+        if let Some(graph) = &mut self.graph {
+            graph.push(None)?;
+        }
+        let step = self.pull()?;
+        self.graph = None;
+        if step == Step::More && !self.waiting.is_empty() {
+            return Err(Failure::internal("the filters kept frames back"));
+        }
+        Ok(step)
+    }
+
+    fn end_of_source(&mut self) -> Result<Verdict, Failure> {
+        self.finish()
+    }
+
+    /// Flushes the filters and ends the last segment: at the next frame of the source where there is one, else when
+    /// the last frame has been shown.
+    fn finish(&mut self) -> Result<Verdict, Failure> {
+        if let Step::Over(verdict) = self.flush_filters()? {
+            return Ok(verdict);
+        }
+        let Some(cutter) = self.cutter.take() else {
+            return Ok(Verdict::GoOn);
+        };
+        let (end, end_us) = match (self.next, self.clock.last) {
+            (Some(next), _) => (next.ticks, next.us),
+            (None, Some(last)) => {
+                let end = last.ticks + last.duration;
+                (end, rescale(end, TICKS, MICROSECONDS).unwrap_or(last.us))
+            }
+            (None, None) => (0, 0),
+        };
+        let end_us = self.request.end_us.unwrap_or(end_us);
+        cutter.finish(end, end_us, self.counts)?;
+        Ok(Verdict::GoOn)
+    }
+}

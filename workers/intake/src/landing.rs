@@ -1,0 +1,238 @@
+//! Notifications: each record is looked at by HEAD and lands once.
+
+use std::time::Duration;
+
+use reelfleet_catalog::assets::{Asset, End};
+use reelfleet_catalog::landing::Landing as NewLanding;
+use reelfleet_catalog::tasks::NewTask;
+use reelfleet_catalog::uploads::Upload;
+use reelfleet_catalog::{Catalog, CatalogError, Emission};
+use reelfleet_domain::policy::Refusal;
+use reelfleet_fleet::{BoxFuture, Context, Delivery, Handler, Heart, Outcome};
+use reelfleet_messages::event::{AssetStopped, AssetUploaded, JobFact, ReasonCode};
+use reelfleet_messages::notification::{self, Notification};
+use reelfleet_messages::task::{AssetTask, Task, TaskEnvelope, VERSION};
+use reelfleet_messages::trace::TraceParent;
+use reelfleet_messages::{AssetId, Event, JobId, ObjectChange, ObjectEvent, ObjectRef, TaskId};
+use reelfleet_objects::{ObjectError, head};
+
+/// The owner of what nobody uploaded through the API.
+const BUCKET_OWNER: &str = "bucket";
+/// Names for people are cut here (characters).
+const NAME_CHARS: usize = 200;
+
+/// The handler of the intake queue.
+pub(crate) struct Landing {
+    context: Context,
+    catalog: Catalog,
+}
+
+/// Why a record could not be settled now.
+#[derive(Debug, thiserror::Error)]
+enum Unsettled {
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+}
+
+impl Landing {
+    pub(crate) fn new(context: Context, catalog: Catalog) -> Self {
+        Self { context, catalog }
+    }
+
+    async fn message(&self, body: &str, heart: &Heart) -> Outcome {
+        let events = match notification::parse(body) {
+            Ok(Notification::Test { bucket }) => {
+                tracing::info!(bucket, "S3 tested its notifications");
+                return Outcome::Done;
+            }
+            Ok(Notification::Objects(events)) => events,
+            Err(error) => return Outcome::reject(error),
+        };
+        // Every record is tried, whatever becomes of the others; landing again what landed changes nothing.
+        let mut failed = None;
+        for event in &events {
+            heart.beat();
+            if let Err(error) = self.record(event, body).await {
+                tracing::warn!(bucket = event.bucket, key = event.key, %error, "a record is not settled yet");
+                failed = Some(format!("{}/{}: {error}", event.bucket, event.key));
+            }
+        }
+        match failed {
+            None => Outcome::Done,
+            Some(why) => Outcome::Retry { after: Duration::from_secs(2), why },
+        }
+    }
+
+    async fn record(&self, event: &ObjectEvent, raw: &str) -> Result<(), Unsettled> {
+        if !self.context.config.is_upload_bucket(&event.bucket) {
+            tracing::warn!(bucket = event.bucket, "a notification of a bucket that is not ours is ignored");
+            return Ok(());
+        }
+        match event.change {
+            ObjectChange::Other => Ok(()),
+            ObjectChange::Removed => self.removed(event).await,
+            ObjectChange::Created => self.created(event, raw).await,
+        }
+    }
+
+    async fn created(&self, event: &ObjectEvent, raw: &str) -> Result<(), Unsettled> {
+        let found = match head(&self.context.clients.s3, &event.bucket, &event.key, event.version_id.as_deref()).await {
+            Ok(found) => found,
+            // Removed or overwritten since: its own notification tells the rest.
+            Err(ObjectError::Gone { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let object = ObjectRef {
+            bucket: event.bucket.clone(),
+            key: event.key.clone(),
+            version_id: found.version_id.filter(|version| version != "null"),
+            etag: found.etag,
+            size: found.size,
+        };
+        if self.catalog.asset_by_identity(object.identity().as_str()).await?.is_none() {
+            self.land(&object, event, raw).await?;
+        }
+        if object.version_id.is_none() {
+            self.end_replaced(&object).await?;
+        }
+        Ok(())
+    }
+
+    async fn land(&self, object: &ObjectRef, event: &ObjectEvent, raw: &str) -> Result<(), Unsettled> {
+        let upload = self.catalog.upload_of_object(&object.bucket, &object.key).await?;
+        let fresh = || AssetId::from_uuid(self.context.ids.uuid());
+        // The reserved id is for the upload's own bytes; whatever lands there later is another asset.
+        let reserved = match &upload {
+            Some(upload) if self.catalog.asset(&upload.asset).await?.is_none() => upload.asset,
+            _ => fresh(),
+        };
+        match self.land_as(reserved, upload.as_ref(), object, event, raw).await {
+            Err(CatalogError::Conflict { .. })
+                if self.catalog.asset_by_identity(object.identity().as_str()).await?.is_none() =>
+            {
+                Ok(self.land_as(fresh(), upload.as_ref(), object, event, raw).await?)
+            }
+            Err(CatalogError::Conflict { .. }) | Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn land_as(
+        &self,
+        asset: AssetId,
+        upload: Option<&Upload>,
+        object: &ObjectRef,
+        event: &ObjectEvent,
+        raw: &str,
+    ) -> Result<(), CatalogError> {
+        let ids = &self.context.ids;
+        let (tenant, owner) = match upload {
+            Some(upload) => (upload.tenant.as_str(), upload.owner.as_str()),
+            None => match self.context.config.tenant_of(&object.bucket, &object.key) {
+                Some(tenant) => (tenant, BUCKET_OWNER),
+                None => {
+                    tracing::warn!(bucket = object.bucket, key = object.key, "no tenant is configured for this place");
+                    return Ok(());
+                }
+            },
+        };
+        let name = upload.map_or_else(|| last_part(&object.key), |upload| upload.name.clone());
+        let job = JobId::from_uuid(ids.uuid());
+        let trace = TraceParent::new(ids.uuid().as_u128(), ids.uuid().as_u64_pair().1);
+        let envelope = TaskEnvelope {
+            v: VERSION,
+            task: TaskId::from_uuid(ids.uuid()),
+            job,
+            tenant: tenant.to_owned(),
+            cost_s: 0.5,
+            traceparent: Some(trace.clone()),
+            work: Task::ProbeSource(AssetTask { asset, generation: 1 }),
+        };
+        let uploaded = AssetUploaded { asset, name: name.clone(), size: object.size, through_api: upload.is_some() };
+        let emission = self.context.emission(tenant, owner, Some(trace), Event::AssetUploaded(uploaded));
+        let upload_id = upload.map(|upload| upload.id.to_string());
+        let landing = NewLanding {
+            asset,
+            job,
+            tenant,
+            owner,
+            upload: upload_id.as_deref(),
+            object,
+            event,
+            name: &name,
+            raw,
+            task: NewTask { envelope, place: None, armed: true },
+        };
+        self.catalog.land(&self.context.step(), &landing, &[emission]).await?;
+        tracing::info!(%asset, bucket = object.bucket, key = object.key, bytes = object.size, "an object landed");
+        Ok(())
+    }
+
+    /// An overwrite without versioning ends the unfinished assets of the bytes that are gone.
+    async fn end_replaced(&self, object: &ObjectRef) -> Result<(), Unsettled> {
+        let identity = object.identity();
+        let why = Refusal::new(ReasonCode::SourceReplaced, "the object was overwritten before it was processed");
+        for asset in self.catalog.live_assets_of_key(&object.bucket, &object.key).await? {
+            if asset.version_id.is_none()
+                && reelfleet_messages::SourceIdentity::of(&asset.bucket, &asset.key, None, &asset.etag) != identity
+            {
+                self.end(&asset, &why).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A source that is removed cancels what is unfinished. HEAD decides, since the removal may be old news.
+    async fn removed(&self, event: &ObjectEvent) -> Result<(), Unsettled> {
+        let why = Refusal::new(ReasonCode::SourceMissing, "the object was removed before it was processed");
+        for asset in self.catalog.live_assets_of_key(&event.bucket, &event.key).await? {
+            match head(&self.context.clients.s3, &asset.bucket, &asset.key, asset.version_id.as_deref()).await {
+                Ok(found) if found.etag == asset.etag => {}
+                Ok(_) | Err(ObjectError::Gone { .. }) => self.end(&asset, &why).await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn end(&self, asset: &Asset, why: &Refusal) -> Result<(), Unsettled> {
+        let stopped = AssetStopped { asset: asset.id, code: why.code, detail: why.detail.clone() };
+        let mut facts = vec![Event::AssetFailed(stopped)];
+        if let Some((job, ..)) = self.catalog.job_of(&asset.id).await? {
+            facts.insert(0, Event::JobFailed(JobFact { asset: asset.id, job, code: Some(why.code) }));
+        }
+        let emissions: Vec<Emission> =
+            facts.into_iter().map(|fact| self.context.emission(&asset.tenant, &asset.owner, None, fact)).collect();
+        match self.catalog.end_asset(&self.context.step(), asset, None, End::Failed, why, &emissions).await {
+            Ok(()) | Err(CatalogError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Handler for Landing {
+    fn handle(&self, delivery: Delivery, heart: Heart) -> BoxFuture<'_, Outcome> {
+        Box::pin(async move { self.message(&delivery.body, &heart).await })
+    }
+}
+
+/// A name for people: the key's last part.
+fn last_part(key: &str) -> String {
+    let part = key.trim_end_matches('/').rsplit('/').next().unwrap_or(key);
+    part.chars().filter(|c| !c.is_control()).take(NAME_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_part;
+
+    #[test]
+    fn a_name_is_the_last_part_without_control_characters() {
+        assert_eq!(last_part("a/b/holiday 🎬.mp4"), "holiday 🎬.mp4");
+        assert_eq!(last_part("a/b/"), "b");
+        assert_eq!(last_part("x\n\u{7}y"), "xy");
+        assert_eq!(last_part(&"z".repeat(900)).len(), 200);
+    }
+}

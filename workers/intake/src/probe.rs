@@ -1,0 +1,173 @@
+//! Probing: by range, through the jail, then policy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reelfleet_catalog::Catalog;
+use reelfleet_catalog::assets::{Asset, Probed};
+use reelfleet_catalog::tasks::NewTask;
+use reelfleet_domain::AssetState;
+use reelfleet_domain::policy::{Policy, Refusal, Verdict};
+use reelfleet_fleet::{Attempt, BoxFuture, Context, TaskHandler, WorkError, Worked};
+use reelfleet_media::wire::{MediaKind, MediaLimits, OutputHeader, ProbeReport, Request};
+use reelfleet_media::{Clocks, Decoders, Source};
+use reelfleet_messages::event::{AssetProbed, JobFact, ReasonCode};
+use reelfleet_messages::task::{AssetTask, Task, TaskEnvelope, VERSION};
+use reelfleet_messages::{Event, TaskId};
+use reelfleet_objects::RangedReader;
+
+/// A probe takes milliseconds; a minute means that something hangs.
+const CLOCKS: Clocks =
+    Clocks { wall: Duration::from_secs(60), no_progress: Duration::from_secs(20), max_output_bytes: 4 << 20 };
+/// Seconds of work to expect of a thumbnailing task, and of planning.
+const SMALL_COST_S: f64 = 1.0;
+
+/// The handler of probing tasks.
+pub(crate) struct Prober {
+    context: Context,
+    catalog: Catalog,
+    decoders: Arc<Decoders>,
+    policy: Policy,
+}
+
+impl Prober {
+    pub(crate) fn new(context: Context, catalog: Catalog, decoders: Arc<Decoders>) -> Self {
+        let limits = &context.config.limits;
+        let policy = Policy {
+            max_bytes: limits.max_bytes,
+            max_duration_ms: limits.max_duration_s.saturating_mul(1000),
+            max_pixels: limits.max_pixels,
+            kinds: limits.allowed_kinds.iter().map(|kind| format!("{kind:?}").to_lowercase()).collect(),
+        };
+        Self { context, catalog, decoders, policy }
+    }
+
+    async fn probe(&self, attempt: &Attempt) -> Result<Worked, WorkError> {
+        let asset = self.asset(attempt).await?;
+        self.policy.check_size(asset.size.unsigned_abs()).map_err(WorkError::Refused)?;
+        let report = self.look(&asset).await?;
+        attempt.heart.beat();
+        let (media, pixels) = facts(&report);
+        self.policy.check_media(media, report.duration_ms, pixels).map_err(WorkError::Refused)?;
+        self.record(attempt, &asset, &report, media).await?;
+        Ok(Worked::Committed)
+    }
+
+    async fn asset(&self, attempt: &Attempt) -> Result<Asset, WorkError> {
+        let id = attempt.lease.envelope.work.asset();
+        match self.catalog.asset(&id).await? {
+            Some(asset) if asset.state == AssetState::Uploaded => Ok(asset),
+            _ => Err(WorkError::Catalog(reelfleet_catalog::CatalogError::Conflict { what: "probing an asset" })),
+        }
+    }
+
+    async fn look(&self, asset: &Asset) -> Result<ProbeReport, WorkError> {
+        let limits = &self.context.config.limits;
+        let size = asset.size.unsigned_abs();
+        let request = Request::Probe {
+            size,
+            limits: MediaLimits {
+                max_pixels: limits.max_pixels,
+                max_streams: limits.max_streams,
+                max_duration_ms: limits.max_duration_s.saturating_mul(1000),
+                ..MediaLimits::default()
+            },
+        };
+        let reader = RangedReader::pinned(
+            self.context.clients.s3.clone(),
+            &asset.bucket,
+            &asset.key,
+            asset.version_id.as_deref(),
+            &asset.etag,
+            size,
+        );
+        let mut session =
+            self.decoders.open(request, Source::of_object(reader), CLOCKS).await.map_err(Verdict::from)?;
+        let mut report = None;
+        while let Some(output) = session.next().await.map_err(Verdict::from)? {
+            if let OutputHeader::Probed(probed) = output.header {
+                report = Some(*probed);
+            }
+        }
+        report.ok_or_else(|| WorkError::again("the decoder ended without a report"))
+    }
+
+    async fn record(
+        &self,
+        attempt: &Attempt,
+        asset: &Asset,
+        report: &ProbeReport,
+        media: &str,
+    ) -> Result<(), WorkError> {
+        let text = serde_json::to_string(report).map_err(WorkError::again)?;
+        let video = report.video.as_ref();
+        let probed = Probed {
+            media,
+            report: &text,
+            duration_ms: report.duration_ms.and_then(|ms| i64::try_from(ms).ok()),
+            width: video.map(|v| i64::from(v.display_width)),
+            height: video.map(|v| i64::from(v.display_height)),
+        };
+        let (id, job) = (asset.id, attempt.lease.envelope.job);
+        let target = AssetTask { asset: id, generation: 1 };
+        let mut next = Vec::new();
+        if report.kind != MediaKind::Image {
+            next.push(self.task(attempt, Task::PlanRenditions(target.clone())));
+        }
+        if report.kind != MediaKind::Audio {
+            next.push(self.task(attempt, Task::RenderThumbnails(target)));
+        }
+        let facts = [
+            Event::AssetProbed(AssetProbed {
+                asset: id,
+                media: media.to_owned(),
+                duration_ms: report.duration_ms,
+                width: video.map(|v| v.display_width),
+                height: video.map(|v| v.display_height),
+            }),
+            Event::JobQueued(JobFact { asset: id, job, code: None }),
+        ];
+        let emissions: Vec<_> = facts.into_iter().map(|fact| attempt.emission(&asset.owner, fact)).collect();
+        self.catalog.probed(&attempt.step("probed"), &attempt.lease, &probed, &next, &emissions).await?;
+        tracing::info!(media, container = report.container, "probed");
+        Ok(())
+    }
+
+    fn task(&self, attempt: &Attempt, work: Task) -> NewTask {
+        let from = &attempt.lease.envelope;
+        let envelope = TaskEnvelope {
+            v: VERSION,
+            task: TaskId::from_uuid(self.context.ids.uuid()),
+            job: from.job,
+            tenant: from.tenant.clone(),
+            cost_s: SMALL_COST_S,
+            traceparent: from.traceparent.clone(),
+            work,
+        };
+        NewTask { envelope, place: None, armed: true }
+    }
+}
+
+impl TaskHandler for Prober {
+    fn work<'a>(&'a self, attempt: &'a Attempt) -> BoxFuture<'a, Result<Worked, WorkError>> {
+        Box::pin(async move {
+            match &attempt.lease.envelope.work {
+                Task::ProbeSource(_) => self.probe(attempt).await,
+                other => Err(WorkError::Failed(Refusal::new(
+                    ReasonCode::DecodeFailed,
+                    format!("a task of kind {} lies on the wrong queue", other.kind()),
+                ))),
+            }
+        })
+    }
+}
+
+/// (Kind, pixels of a picture as coded).
+fn facts(report: &ProbeReport) -> (&'static str, Option<u64>) {
+    let pixels = report.video.as_ref().map(|v| u64::from(v.width) * u64::from(v.height));
+    match report.kind {
+        MediaKind::Video => ("video", pixels),
+        MediaKind::Audio => ("audio", None),
+        MediaKind::Image => ("image", pixels),
+    }
+}

@@ -1,0 +1,124 @@
+//! The janitor: clears away what nobody needs any more.
+//!
+//! Guarantees:
+//! - an object is deleted only if its attempt is fenced, older than the longest task, and no committed run names it
+//!   ([`losers`]);
+//! - each sweep stands for itself: one that fails is counted and logged, and the others go on; each is harmless to repeat
+//!   and to run in several processes at once;
+//! - nothing here is needed for an upload to end well: a fleet without a janitor only grows.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod doorbells;
+mod losers;
+mod records;
+mod uploads;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser;
+use reelfleet_catalog::Catalog;
+use reelfleet_fleet::Context;
+use reelfleet_fleet::health::Beat;
+use reelfleet_objects::ObjectTree;
+use reelfleet_telemetry::{SweepFailed, Swept};
+use tokio::time::{Instant, MissedTickBehavior};
+
+/// A sign of life between rounds.
+const BEAT: Duration = Duration::from_secs(10);
+
+/// What the janitor alone needs to know.
+#[derive(Parser, Clone, Debug)]
+#[command(no_binary_name = true)]
+struct Options {
+    /// Seconds between two rounds
+    #[arg(long, env = "REELFLEET_JANITOR_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    every_seconds: u64,
+    /// Seconds after its start until what a fenced attempt wrote is deleted; more than the longest task takes
+    #[arg(long, env = "REELFLEET_LOSER_AGE_SECONDS", default_value_t = 2_100)]
+    loser_age_seconds: u32,
+    /// Hours that the event log is kept
+    #[arg(long, env = "REELFLEET_EVENT_LOG_HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..))]
+    event_log_hours: u32,
+    /// Days after which a multipart upload that nobody finished is aborted, whoever began it
+    #[arg(long, env = "REELFLEET_MULTIPART_DAYS", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    multipart_days: u32,
+}
+
+/// What every sweep works with.
+struct Janitor {
+    context: Context,
+    catalog: Catalog,
+    outputs: ObjectTree,
+    options: Options,
+    beat: Beat,
+}
+
+/// Runs until the context's shutdown.
+pub async fn run(context: Context, catalog: Catalog) -> anyhow::Result<()> {
+    let options = Options::try_parse_from(std::iter::empty::<String>()).context("configuration of the janitor")?;
+    let draining = context.shutdown.draining().clone();
+    let janitor = Janitor {
+        outputs: ObjectTree::new(context.clients.s3.clone(), &context.config.outputs_bucket),
+        beat: context.health.beat("janitor"),
+        context,
+        catalog,
+        options,
+    };
+    let every = Duration::from_secs(janitor.options.every_seconds);
+    let mut tick = tokio::time::interval(BEAT.min(every));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut due = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            () = draining.cancelled() => break,
+            _ = tick.tick() => janitor.beat.tick(),
+        }
+        if Instant::now() < due {
+            continue;
+        }
+        due = Instant::now() + every;
+        // Dropped at a drain: every sweep goes on where it was, by the rows.
+        tokio::select! {
+            biased;
+            () = draining.cancelled() => break,
+            () = janitor.round() => {}
+        }
+    }
+    janitor.beat.end();
+    Ok(())
+}
+
+impl Janitor {
+    async fn round(&self) {
+        told("losers", self.sweep_losers().await);
+        self.beat.tick();
+        told("uploads", self.sweep_uploads().await);
+        self.beat.tick();
+        told("multiparts", self.sweep_multiparts().await);
+        self.beat.tick();
+        told("events", self.trim_events().await);
+        told("tickets", self.trim_tickets().await);
+        self.beat.tick();
+        told("doorbells", self.sweep_doorbells().await);
+    }
+
+    /// Epoch milliseconds, `ago` back.
+    fn before(&self, ago: Duration) -> i64 {
+        self.context.clock.now_ms().saturating_sub(reelfleet_fleet::clock::millis(ago))
+    }
+}
+
+/// States what a sweep came to.
+fn told(what: &'static str, came_to: anyhow::Result<u64>) {
+    match came_to {
+        Ok(count) => Swept { what, count }.emit(),
+        Err(error) => SweepFailed { what, item: "", detail: &format!("{error:#}") }.emit(),
+    }
+}
+
+/// One item of a sweep failed; the others go on.
+fn passed_over(what: &'static str, item: &str, error: impl std::fmt::Display) {
+    SweepFailed { what, item, detail: &error.to_string() }.emit();
+}

@@ -1,0 +1,245 @@
+//! Encoding: one span of the pictures in every rendition, or a stretch of the sound.
+//!
+//! Guarantee: an attempt goes on from the last committed border; each run is committed by one transaction that compares
+//! the lease; a chain that has worked for its budget hands over to a continuation.
+
+use std::time::Duration;
+
+use reelfleet_catalog::assets::Asset;
+use reelfleet_catalog::jobs::Job;
+use reelfleet_catalog::runs::Run;
+use reelfleet_domain::policy::Verdict;
+use reelfleet_domain::{plan, progress};
+use reelfleet_events::Advance;
+use reelfleet_fleet::{Attempt, WorkError, Worked};
+use reelfleet_media::wire::{AudioRequest, EncodeRequest, MediaLimits, OutputHeader, Request, RunEndReport, Rung};
+use reelfleet_media::{Clocks, Session};
+use reelfleet_messages::TaskId;
+use reelfleet_messages::task::ChunkTask;
+
+use crate::recipe::Recipe;
+use crate::segments::Segments;
+use crate::{Transcoder, generation_prefix};
+
+const CLOCKS: Clocks =
+    Clocks { wall: Duration::from_secs(1_700), no_progress: Duration::from_secs(90), max_output_bytes: 8 << 30 };
+const PRESET: &str = "veryfast";
+/// Runs of a chain of pictures are shorter than those of a planned chunk, so that playing starts early (milliseconds).
+const CHAIN_RUN_MS: u32 = 8_000;
+const DECODER_THREADS: u32 = 2;
+
+/// The span in hand.
+struct Span<'s> {
+    asset: &'s Asset,
+    job: &'s Job,
+    track: &'static str,
+    chunk: u32,
+    /// Number of the next run.
+    run: i64,
+    publish_task: TaskId,
+}
+
+impl Transcoder {
+    /// Encodes one chunk of the pictures.
+    pub(crate) async fn encode_video(&self, attempt: &Attempt, chunk: &ChunkTask) -> Result<Worked, WorkError> {
+        let (asset, job) = self.subject(attempt).await?;
+        let recipe = Recipe::read(job.plan.as_deref())?;
+        let video = recipe.video.as_ref().ok_or_else(|| WorkError::again("the plan has no pictures"))?;
+        let last = self.catalog.last_run(&job.id, "video", i64::from(chunk.chunk)).await?;
+        let request = EncodeRequest {
+            size: asset.size.unsigned_abs(),
+            limits: MediaLimits::default(),
+            t0_us: recipe.t0_us,
+            start_us: last.as_ref().map_or(chunk.start_us, |run| run.end_us),
+            end_us: chunk.end_us,
+            sequential: video.sequential,
+            stop_after_ms: Some(plan::CHAIN_BUDGET_MS),
+            run_ms: if video.sequential { CHAIN_RUN_MS } else { plan::RUN_MS },
+            segment_ms: plan::SEGMENT_MS,
+            rungs: video.rungs.iter().map(rung).collect(),
+            preset: PRESET.to_owned(),
+            rotation: video.rotation,
+            flipped: video.flipped,
+            deinterlace: video.deinterlace,
+            tone_map: video.tone_map,
+            video_stream: video.stream,
+            threads_decode: DECODER_THREADS,
+        };
+        let span = self.span(&asset, &job, "video", chunk.chunk, last.as_ref())?;
+        self.encode(attempt, &span, Request::Encode(request)).await
+    }
+
+    /// Encodes the sound, from where the last run ended.
+    pub(crate) async fn encode_audio(&self, attempt: &Attempt, chunk: &ChunkTask) -> Result<Worked, WorkError> {
+        let (asset, job) = self.subject(attempt).await?;
+        let recipe = Recipe::read(job.plan.as_deref())?;
+        let audio = recipe.audio.as_ref().ok_or_else(|| WorkError::again("the plan has no sound"))?;
+        let last = self.catalog.last_run(&job.id, "audio", i64::from(chunk.chunk)).await?;
+        let anchor = last.as_ref().and_then(|run| run.anchor.as_deref()).map(serde_json::from_str).transpose();
+        let request = AudioRequest {
+            size: asset.size.unsigned_abs(),
+            limits: MediaLimits::default(),
+            t0_us: recipe.t0_us,
+            from_frame: last.as_ref().and_then(|run| run.next_frame).unwrap_or(0).unsigned_abs(),
+            anchor: anchor.map_err(|error| WorkError::again(format!("a run's anchor can't be read: {error}")))?,
+            sequential: audio.sequential,
+            stop_after_ms: Some(plan::CHAIN_BUDGET_MS),
+            run_ms: plan::RUN_MS,
+            first_run_ms: plan::FIRST_AUDIO_RUN_MS,
+            segment_ms: plan::SEGMENT_MS,
+            bitrate: audio.bitrate,
+            audio_stream: audio.stream,
+        };
+        let span = self.span(&asset, &job, "audio", chunk.chunk, last.as_ref())?;
+        self.encode(attempt, &span, Request::Audio(request)).await
+    }
+
+    fn span<'s>(
+        &self,
+        asset: &'s Asset,
+        job: &'s Job,
+        track: &'static str,
+        chunk: u32,
+        last: Option<&Run>,
+    ) -> Result<Span<'s>, WorkError> {
+        let publish_task = job.publish_task.ok_or_else(|| WorkError::again("the job has no publishing task"))?;
+        Ok(Span { asset, job, track, chunk, run: last.map_or(0, |run| run.run + 1), publish_task })
+    }
+
+    async fn encode(&self, attempt: &Attempt, span: &Span<'_>, request: Request) -> Result<Worked, WorkError> {
+        let base = generation_prefix(span.asset);
+        let folder = format!("t/{}/{}/", attempt.lease.envelope.task, attempt.lease.token);
+        self.catalog.open_attempt(&attempt.step("open"), &attempt.lease, &format!("{base}{folder}")).await?;
+        let session = self.decoders.open(request, self.source(span.asset), CLOCKS).await.map_err(Verdict::from)?;
+        let segments = Segments::new(self.outputs.clone(), base, folder, span.chunk);
+        self.follow(attempt, span, session, segments).await
+    }
+
+    /// Stores what the decoder gives out and commits run by run. A run is known to be the last only when the decoder
+    /// says that nothing follows, so its commit waits for the next word.
+    async fn follow(
+        &self,
+        attempt: &Attempt,
+        span: &Span<'_>,
+        mut session: Session,
+        mut segments: Segments,
+    ) -> Result<Worked, WorkError> {
+        let mut ended: Option<RunEndReport> = None;
+        let mut run = span.run;
+        while let Some(output) = session.next().await.map_err(Verdict::from)? {
+            attempt.heart.beat();
+            if matches!(output.header, OutputHeader::Segment(_))
+                && let Some(report) = ended.take()
+            {
+                self.commit(attempt, span, &mut segments, &report, run, false).await?;
+                run += 1;
+            }
+            match output.header {
+                OutputHeader::Init { rendition, codecs, .. } => segments.init(rendition, codecs, output.body).await?,
+                OutputHeader::Segment(info) => segments.segment(info, output.body).await?,
+                OutputHeader::RunEnd(report) => {
+                    warn_of_mismatch(&report);
+                    ended = Some(report);
+                }
+                OutputHeader::Progress(told) => self.tell(attempt, span, told.done_us).await?,
+                OutputHeader::Done { end, .. } => {
+                    let Some(report) = ended.take().or_else(|| end.then(|| nothing(span))) else {
+                        // Stopped between runs: what was committed stands.
+                        return Ok(Worked::Continue);
+                    };
+                    self.commit(attempt, span, &mut segments, &report, run, end).await?;
+                    self.tell(attempt, span, 0).await?;
+                    return Ok(if end { Worked::Committed } else { Worked::Continue });
+                }
+                _ => {}
+            }
+        }
+        Err(WorkError::again("the decoder ended without a word"))
+    }
+
+    async fn commit(
+        &self,
+        attempt: &Attempt,
+        span: &Span<'_>,
+        segments: &mut Segments,
+        report: &RunEndReport,
+        run: i64,
+        is_last: bool,
+    ) -> Result<(), WorkError> {
+        let renditions = segments.finish().await?;
+        let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let row = Run {
+            track: span.track.to_owned(),
+            chunk: i64::from(span.chunk),
+            run,
+            start_us: report.start_us,
+            end_us: report.end_us,
+            frames: count(report.frames),
+            packets: count(report.packets),
+            errors: count(report.errors),
+            first_pts_us: report.first_pts_us,
+            last_pts_us: report.last_pts_us,
+            next_frame: report.next_frame.map(count),
+            anchor: report.anchor.and_then(|anchor| serde_json::to_string(&anchor).ok()),
+            renditions,
+            is_last,
+        };
+        let step = attempt.step(format!("run-{run}"));
+        Ok(self.catalog.commit_run(&step, &attempt.lease, &row, &span.publish_task).await?)
+    }
+
+    /// Says how far the job is; never fails the work for it.
+    async fn tell(&self, attempt: &Attempt, span: &Span<'_>, in_hand_us: i64) -> Result<(), WorkError> {
+        let committed = self.catalog.committed_us(&span.job.id).await?;
+        let envelope = &attempt.lease.envelope;
+        self.progress.say(Advance {
+            job: envelope.job,
+            asset: span.asset.id,
+            tenant: envelope.tenant.clone(),
+            percent: progress::percent(committed, in_hand_us, span.job.total_us),
+            trace: envelope.traceparent.clone(),
+        });
+        Ok(())
+    }
+}
+
+/// The end of a span in which the source has nothing.
+fn nothing(span: &Span<'_>) -> RunEndReport {
+    tracing::info!(track = span.track, chunk = span.chunk, "the span is empty");
+    RunEndReport {
+        index: 0,
+        start_us: 0,
+        end_us: 0,
+        frames: 0,
+        packets: 0,
+        errors: 0,
+        first_pts_us: 0,
+        last_pts_us: 0,
+        segments: 0,
+        anchor: None,
+        next_frame: None,
+    }
+}
+
+/// A worker proves its count: packets of the span in, frames out.
+fn warn_of_mismatch(report: &RunEndReport) {
+    if report.frames != report.packets && report.packets > 0 {
+        tracing::warn!(
+            frames = report.frames,
+            packets = report.packets,
+            errors = report.errors,
+            "frames out are not packets in"
+        );
+    }
+}
+
+fn rung(rung: &reelfleet_domain::Rung) -> Rung {
+    Rung {
+        name: rung.name.clone(),
+        width: rung.width,
+        height: rung.height,
+        crf: rung.crf,
+        maxrate: rung.maxrate,
+        bufsize: rung.bufsize,
+    }
+}

@@ -1,0 +1,191 @@
+//! Planning: the ladder, the chunk borders, one audio chain.
+
+use std::time::Duration;
+
+use reelfleet_catalog::assets::Asset;
+use reelfleet_catalog::tasks::NewTask;
+use reelfleet_domain::plan::{Chunk, chunks};
+use reelfleet_domain::policy::{Refusal, Verdict};
+use reelfleet_domain::{Rung, ladder, retry};
+use reelfleet_fleet::{Attempt, WorkError, Worked};
+use reelfleet_media::Clocks;
+use reelfleet_media::wire::{IndexReport, MediaLimits, OutputHeader, ProbeReport, Request, VideoStream};
+use reelfleet_messages::event::{JobFact, ReasonCode};
+use reelfleet_messages::task::{AssetTask, ChunkTask, Task, TaskEnvelope, VERSION};
+use reelfleet_messages::{Event, TaskId};
+
+use crate::Transcoder;
+use crate::recipe::{AudioRecipe, Recipe, VideoRecipe};
+
+const CLOCKS: Clocks =
+    Clocks { wall: Duration::from_secs(120), no_progress: Duration::from_secs(30), max_output_bytes: 16 << 20 };
+const AUDIO_BITRATE: u32 = 128_000;
+/// CPU seconds per second of sound, about.
+const AUDIO_COST: f64 = 0.02;
+/// Below this mean rate a frame may last longer than a chunk: such a video (a slide show) is one chain.
+const MIN_CHUNKED_FPS: f64 = 4.0;
+
+impl Transcoder {
+    /// Plans a job once; the plan and its tasks are one commit.
+    pub(crate) async fn plan(&self, attempt: &Attempt) -> Result<Worked, WorkError> {
+        let (asset, job) = self.subject(attempt).await?;
+        if job.plan.is_some() {
+            return Err(WorkError::Catalog(reelfleet_catalog::CatalogError::Conflict { what: "planning a job again" }));
+        }
+        let probe: ProbeReport = serde_json::from_str(asset.probe.as_deref().unwrap_or_default())
+            .map_err(|error| WorkError::again(format!("the stored probe can't be read: {error}")))?;
+        let index = match &probe.video {
+            Some(_) => Some(self.index(&asset).await?),
+            None => None,
+        };
+        attempt.heart.beat();
+        let duration_us = duration_us(&probe, index.as_ref());
+        let video =
+            probe.video.as_ref().zip(index.as_ref()).map(|(stream, index)| video_recipe(stream, index, duration_us));
+        let spans = match (&video, &index) {
+            (Some(video), _) if video.sequential => vec![Chunk { start_us: 0, end_us: None }],
+            (Some(_), Some(index)) => chunks(duration_us, &index.keyframes_us),
+            _ => Vec::new(),
+        };
+        let recipe = Recipe {
+            t0_us: probe.start_us,
+            video: video.map(|video| VideoRecipe { chunks: u32::try_from(spans.len()).unwrap_or(u32::MAX), ..video }),
+            audio: probe.audio.as_ref().map(|stream| AudioRecipe {
+                stream: stream.index,
+                bitrate: AUDIO_BITRATE,
+                sequential: index.as_ref().is_some_and(|index| !index.seekable),
+            }),
+        };
+        if recipe.video.is_none() && recipe.audio.is_none() {
+            let why = Refusal::new(
+                ReasonCode::NoDecodableStream,
+                "there is neither a picture nor a sound that can be decoded",
+            );
+            return Err(WorkError::Refused(why));
+        }
+        self.write_plan(attempt, &asset, &recipe, &spans, duration_us).await?;
+        Ok(Worked::Committed)
+    }
+
+    async fn index(&self, asset: &Asset) -> Result<IndexReport, WorkError> {
+        let request = Request::Index { size: asset.size.unsigned_abs(), limits: MediaLimits::default() };
+        let mut session = self.decoders.open(request, self.source(asset), CLOCKS).await.map_err(Verdict::from)?;
+        let mut report = None;
+        while let Some(output) = session.next().await.map_err(Verdict::from)? {
+            if let OutputHeader::Indexed(index) = output.header {
+                report = Some(index);
+            }
+        }
+        report.ok_or_else(|| WorkError::again("the decoder ended without an index"))
+    }
+
+    async fn write_plan(
+        &self,
+        attempt: &Attempt,
+        asset: &Asset,
+        recipe: &Recipe,
+        spans: &[Chunk],
+        duration_us: i64,
+    ) -> Result<(), WorkError> {
+        let id = asset.id;
+        let generation = u32::try_from(asset.generation).unwrap_or(1);
+        let publish = Task::PublishPlaylist(AssetTask { asset: id, generation });
+        let publish = self.new_task(attempt, publish, 0.5, None, false);
+        let mut encode = Vec::new();
+        let chunk_task = |chunk: usize, span: &Chunk| ChunkTask {
+            asset: id,
+            generation,
+            chunk: u32::try_from(chunk).unwrap_or(u32::MAX),
+            start_us: span.start_us,
+            end_us: span.end_us,
+        };
+        let seconds =
+            |span: &Chunk| (span.end_us.unwrap_or(duration_us).saturating_sub(span.start_us)).max(0) as f64 / 1e6;
+        let whole = Chunk { start_us: 0, end_us: None };
+        if recipe.audio.is_some() {
+            let work = Task::EncodeAudio(chunk_task(0, &whole));
+            encode.push(self.new_task(
+                attempt,
+                work,
+                (seconds(&whole) * AUDIO_COST).max(0.2),
+                Some(("audio", 0)),
+                true,
+            ));
+        }
+        if let Some(video) = &recipe.video {
+            let pixels: f64 = video.rungs.iter().map(|r| f64::from(r.width) * f64::from(r.height)).sum();
+            let rate = pixels * video.fps.unwrap_or(25.0);
+            for (chunk, span) in spans.iter().enumerate() {
+                let cost = retry::encode_cost_s(seconds(span), rate);
+                let work = Task::EncodeChunk(chunk_task(chunk, span));
+                let place = ("video", i64::try_from(chunk).unwrap_or(i64::MAX));
+                let task = self.new_task(attempt, work, cost, Some(place), true);
+                // The first chunk goes first of all: it opens the stream.
+                if chunk == 0 { encode.insert(0, task) } else { encode.push(task) }
+            }
+        }
+        let tracks = i64::from(recipe.audio.is_some()) + i64::from(recipe.video.is_some());
+        let plan = serde_json::to_string(recipe).map_err(WorkError::again)?;
+        let started = Event::JobStarted(JobFact { asset: id, job: attempt.lease.envelope.job, code: None });
+        let emissions = [attempt.emission(&asset.owner, started)];
+        let total_us = duration_us.saturating_mul(tracks).max(1);
+        self.catalog
+            .planned(&attempt.step("planned"), &attempt.lease, &plan, total_us, &publish, &encode, &emissions)
+            .await?;
+        tracing::info!(chunks = spans.len(), audio = recipe.audio.is_some(), "planned");
+        Ok(())
+    }
+
+    fn new_task(
+        &self,
+        attempt: &Attempt,
+        work: Task,
+        cost_s: f64,
+        place: Option<(&'static str, i64)>,
+        armed: bool,
+    ) -> NewTask {
+        let from = &attempt.lease.envelope;
+        let envelope = TaskEnvelope {
+            v: VERSION,
+            task: TaskId::from_uuid(self.context.ids.uuid()),
+            job: from.job,
+            tenant: from.tenant.clone(),
+            cost_s,
+            traceparent: from.traceparent.clone(),
+            work,
+        };
+        NewTask { envelope, place, armed }
+    }
+}
+
+fn video_recipe(stream: &VideoStream, index: &IndexReport, duration_us: i64) -> VideoRecipe {
+    let nominal =
+        (stream.fps_den > 0 && stream.fps_num > 0).then(|| f64::from(stream.fps_num) / f64::from(stream.fps_den));
+    let mean = index.packets.filter(|_| duration_us > 0).map(|packets| packets as f64 * 1e6 / duration_us as f64);
+    let fps = mean.or(nominal);
+    let slow = fps.is_some_and(|fps| fps < MIN_CHUNKED_FPS);
+    let rungs: Vec<Rung> = ladder(stream.display_width, stream.display_height, fps.unwrap_or(25.0));
+    VideoRecipe {
+        stream: stream.index,
+        rungs,
+        rotation: stream.rotation,
+        flipped: stream.flipped,
+        deinterlace: stream.interlaced,
+        tone_map: stream.hdr,
+        fps,
+        sequential: !index.seekable || slow,
+        chunks: 0,
+    }
+}
+
+/// The longest that anything says; a plan needs it only roughly, since the last chunk is open-ended.
+fn duration_us(probe: &ProbeReport, index: Option<&IndexReport>) -> i64 {
+    let streams = [
+        probe.duration_ms,
+        probe.video.as_ref().and_then(|video| video.duration_ms),
+        probe.audio.as_ref().and_then(|audio| audio.duration_ms),
+    ];
+    let told =
+        streams.into_iter().flatten().max().and_then(|ms| i64::try_from(ms).ok()).unwrap_or(0).saturating_mul(1000);
+    told.max(index.and_then(|index| index.last_us).unwrap_or(0))
+}
