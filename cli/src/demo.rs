@@ -17,7 +17,7 @@ use http::Request;
 use reelfleet_fleet::{Clock, Ids};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
@@ -99,6 +99,8 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
 /// `reelfleet up`, as a process of its own.
 struct Fleet {
     child: Child,
+    /// Closed when the demo ends, however it ends. Waiting for a child would close it otherwise.
+    _lifeline: Option<ChildStdin>,
     log: PathBuf,
 }
 
@@ -106,7 +108,7 @@ impl Fleet {
     fn start(folder: &Path) -> anyhow::Result<Self> {
         let log = folder.join("up.log");
         let file = std::fs::File::create(&log).with_context(|| format!("{} can't be written", log.display()))?;
-        let child = Command::new(std::env::current_exe()?)
+        let mut child = Command::new(std::env::current_exe()?)
             .arg("up")
             .arg("--data")
             .arg(folder)
@@ -120,7 +122,7 @@ impl Fleet {
             .kill_on_drop(true)
             .spawn()
             .context("`reelfleet up` can't be started")?;
-        Ok(Self { child, log })
+        Ok(Self { _lifeline: child.stdin.take(), child, log })
     }
 
     /// The ready file, once it is there.
@@ -197,8 +199,11 @@ impl Demo {
         let [first, others @ ..] = args.media.as_slice() else { bail!("no video was given") };
         let second = others.first().unwrap_or(first);
         let limit = Duration::from_secs(args.timeout_seconds);
-        let outcomes =
-            timeout(limit, async { tokio::try_join!(self.through_the_api(first), self.dropped_in_the_bucket(second)) });
+        // Operators hear of every asset; whose it is does not matter.
+        let everything = Watch::start(&self.api, vec!["ops".to_owned()]).await;
+        let outcomes = timeout(limit, async {
+            tokio::try_join!(self.through_the_api(first), self.dropped_in_the_bucket(second, everything))
+        });
         let (sent, dropped) = outcomes.await.with_context(|| format!("not done within {} s", limit.as_secs()))??;
         let mut rows = Vec::new();
         for outcome in [sent, dropped] {
@@ -231,10 +236,9 @@ impl Demo {
         outcomes.into_iter().next().context("the video was not followed")
     }
 
-    /// A video by a plain S3 client that knows nothing of us.
-    async fn dropped_in_the_bucket(&self, path: &Path) -> anyhow::Result<Outcome> {
-        // Operators hear of every asset; whose drop it is does not matter.
-        let mut everything = Watch::start(&self.api, vec!["ops".to_owned()]).await;
+    /// A video by a plain S3 client that knows nothing of us, once the other one can be played.
+    async fn dropped_in_the_bucket(&self, path: &Path, mut everything: Watch) -> anyhow::Result<Outcome> {
+        until(&mut everything, &["asset.playable.v1", "asset.ready.v1", "asset.refused.v1", "asset.failed.v1"]).await;
         self.show.line(DROPPED, "dropping it into the bucket");
         let body = ByteStream::read_from().path(path).buffer_size(1 << 20).build().await;
         let body = body.with_context(|| format!("{} can't be read", path.display()))?;
@@ -266,16 +270,8 @@ impl Demo {
             if let Some(asset) = self.api.asset_of_object(&self.uploads, DROPPED).await? {
                 return Ok(asset);
             }
-            // Whatever happens next may be it; the look is cheap.
-            let wait = async {
-                loop {
-                    match everything.next().await {
-                        Fact::Event { kind, .. } if kind != "asset.uploaded.v1" => {}
-                        _ => break,
-                    }
-                }
-            };
-            let _ = timeout(Duration::from_secs(1), wait).await;
+            // Should its event be missed, the look is cheap.
+            let _ = timeout(Duration::from_secs(1), until(everything, &["asset.uploaded.v1"])).await;
         }
     }
 
@@ -336,6 +332,17 @@ impl Demo {
                 println!("  reason    {}", table::shown(&reason, 200));
             }
             println!();
+        }
+    }
+}
+
+/// Waits for one of these events, of whatever asset.
+async fn until(watch: &mut Watch, kinds: &[&str]) {
+    loop {
+        if let Fact::Event { kind, .. } = watch.next().await
+            && kinds.contains(&kind.as_str())
+        {
+            return;
         }
     }
 }

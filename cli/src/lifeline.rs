@@ -8,6 +8,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use reelfleet_fleet::Shutdown;
+use tokio_util::sync::CancellationToken;
 
 /// Set to `stdin` for children whose standard input is the lifeline.
 pub const VARIABLE: &str = "REELFLEET_LIFELINE";
@@ -19,16 +20,19 @@ pub fn watch(shutdown: &Shutdown) -> std::io::Result<()> {
     if std::env::var_os(VARIABLE).is_none_or(|value| value != "stdin") {
         return Ok(());
     }
-    let (shutdown, runtime) = (shutdown.clone(), tokio::runtime::Handle::current());
+    let (ended, shutdown) = (CancellationToken::new(), shutdown.clone());
+    let seen = ended.clone();
     std::thread::Builder::new().name("lifeline".into()).spawn(move || {
         wait_for_end(&mut std::io::stdin().lock());
-        runtime.block_on(async {
-            shutdown.begin();
-            tokio::time::sleep(shutdown.grace() + AFTER_GRACE).await;
-        });
+        ended.cancel();
+    })?;
+    tokio::spawn(async move {
+        seen.cancelled().await;
+        shutdown.begin();
+        tokio::time::sleep(shutdown.grace() + AFTER_GRACE).await;
         eprintln!("reelfleet: the supervisor is gone and the grace is over");
         std::process::exit(1);
-    })?;
+    });
     Ok(())
 }
 

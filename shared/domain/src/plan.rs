@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 pub const SEGMENT_MS: u32 = 4_000;
 /// A rest shorter than this joins the segment before it (milliseconds).
 pub const MIN_REST_MS: u32 = 500;
-/// Declared at first publish and never changed (RFC 8216, 4.3.3.1): the longest segment, rounded, fits (seconds).
-pub const TARGET_DURATION_S: u32 = 5;
+/// Declared at first publish and never changed (RFC 8216, 4.3.3.1). The longest segment, rounded, fits (seconds): one with
+/// a rest joined to it, whose last picture is held until the next one of the source, at most a second past its border.
+pub const TARGET_DURATION_S: u32 = 6;
 /// Where a container gives no plan, and for audio, a run is committed at least this often (milliseconds of media).
 pub const RUN_MS: u32 = 32_000;
 /// The first audio run is short, so that it never holds back the first playable prefix (milliseconds).

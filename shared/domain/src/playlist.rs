@@ -53,8 +53,7 @@ impl Media {
         text
     }
 
-    /// The fixed target duration, or what the source's frame rate forces: a frame that lasts longer than a segment
-    /// can't be cut.
+    /// The fixed target duration; a longer segment (none is made) would be told truly.
     fn target_duration(&self) -> u64 {
         let longest = self.segments.iter().map(|s| s.seconds().round() as u64).max().unwrap_or(0);
         longest.max(u64::from(TARGET_DURATION_S))

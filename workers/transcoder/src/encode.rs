@@ -138,7 +138,9 @@ impl Transcoder {
                 OutputHeader::Init { rendition, codecs, .. } => segments.init(rendition, codecs, output.body).await?,
                 OutputHeader::Segment(info) => segments.segment(info, output.body).await?,
                 OutputHeader::RunEnd(report) => {
-                    warn_of_mismatch(&report);
+                    if span.track == "video" {
+                        warn_of_mismatch(&report);
+                    }
                     ended = Some(report);
                 }
                 OutputHeader::Progress(told) => self.tell(attempt, span, told.done_us).await?,

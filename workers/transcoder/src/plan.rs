@@ -22,8 +22,6 @@ const CLOCKS: Clocks =
 const AUDIO_BITRATE: u32 = 128_000;
 /// CPU seconds per second of sound, about.
 const AUDIO_COST: f64 = 0.02;
-/// Below this mean rate a frame may last longer than a chunk: such a video (a slide show) is one chain.
-const MIN_CHUNKED_FPS: f64 = 4.0;
 
 impl Transcoder {
     /// Plans a job once; the plan and its tasks are one commit.
@@ -163,7 +161,6 @@ fn video_recipe(stream: &VideoStream, index: &IndexReport, duration_us: i64) -> 
         (stream.fps_den > 0 && stream.fps_num > 0).then(|| f64::from(stream.fps_num) / f64::from(stream.fps_den));
     let mean = index.packets.filter(|_| duration_us > 0).map(|packets| packets as f64 * 1e6 / duration_us as f64);
     let fps = mean.or(nominal);
-    let slow = fps.is_some_and(|fps| fps < MIN_CHUNKED_FPS);
     let rungs: Vec<Rung> = ladder(stream.display_width, stream.display_height, fps.unwrap_or(25.0));
     VideoRecipe {
         stream: stream.index,
@@ -173,7 +170,7 @@ fn video_recipe(stream: &VideoStream, index: &IndexReport, duration_us: i64) -> 
         deinterlace: stream.interlaced,
         tone_map: stream.hdr,
         fps,
-        sequential: !index.seekable || slow,
+        sequential: !index.seekable,
         chunks: 0,
     }
 }

@@ -85,7 +85,8 @@ pub struct RunEndReport {
     pub end_us: i64,
     /// Source frames that came out in this run (for sound: AAC frames).
     pub frames: u64,
-    /// Source packets taken in this run, pre-roll included.
+    /// Source packets that make the frames of this run: where nothing is damaged, as many as `frames`. For sound:
+    /// packets decoded, pre-roll included.
     pub packets: u64,
     /// Packets that could not be decoded and times that had to be invented, in this run.
     pub errors: u64,

@@ -30,7 +30,7 @@ pub struct Set {
     pub frames: Vec<Frame>,
 }
 
-/// Packets and errors so far, over the request.
+/// Packets of the span and errors so far, over the request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     pub packets: u64,

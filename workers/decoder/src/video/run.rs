@@ -1,6 +1,7 @@
 //! From packets to cut frames: decodes, gives every frame its time, picks those of the span, filters them.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::mpsc::sync_channel;
 
 use reelfleet_wire::{EncodeRequest, FailCode, VIDEO_TIMESCALE};
@@ -73,6 +74,7 @@ pub fn run(input: &mut Input, request: &EncodeRequest, output: &Output) -> Resul
             waiting: VecDeque::new(),
             next: None,
             counts: Counts::default(),
+            expected: BinaryHeap::new(),
             frames: 0,
         };
         let decoded = pipeline.decode();
@@ -198,6 +200,8 @@ struct Pipeline<'a> {
     /// The first frame behind the span.
     next: Option<Moment>,
     counts: Counts,
+    /// Times of packets of the span whose pictures have not come out.
+    expected: BinaryHeap<Reverse<i64>>,
     frames: u64,
 }
 
@@ -231,6 +235,7 @@ impl Pipeline<'_> {
                     self.decoder.flush();
                     self.clock.reset();
                     self.counts = Counts::default();
+                    self.expected.clear();
                 }
                 Step::Over(verdict) => return Ok(verdict),
                 Step::More => return self.end_of_source(),
@@ -264,6 +269,27 @@ impl Pipeline<'_> {
         }
     }
 
+    /// Notes a packet whose picture belongs to the span, so that the frames that come out can be held against it.
+    fn expect(&mut self, packet: &Packet) {
+        let Some(us) = packet.pts().and_then(|pts| micros(pts, self.base)) else {
+            self.counts.packets += 1;
+            return;
+        };
+        let us = us - self.request.t0_us;
+        let inside = us >= self.request.start_us && self.request.end_us.is_none_or(|end| us < end);
+        if inside && !packet.is_discarded() {
+            self.expected.push(Reverse(us));
+        }
+    }
+
+    /// Counts the packets whose pictures are shown before a time.
+    fn settle(&mut self, before_us: i64) {
+        while self.expected.peek().is_some_and(|Reverse(us)| *us < before_us) {
+            self.expected.pop();
+            self.counts.packets += 1;
+        }
+    }
+
     /// Pictures before the span may refer to what was not read; that is no damage.
     fn count_error(&mut self) {
         let inside = self.request.start_us == 0 || self.frames > 0 || self.waiting.iter().any(|(_, counted)| *counted);
@@ -294,7 +320,7 @@ impl Pipeline<'_> {
                 }
             }
         };
-        self.counts.packets += 1;
+        self.expect(&packet);
         match self.decoder.send_packet(Some(&packet)) {
             Ok(()) => {}
             Err(Code::NO_MEMORY) => return Err(Failure::internal("out of memory while decoding")),
@@ -364,6 +390,9 @@ impl Pipeline<'_> {
                     moment.ticks
                 )));
             }
+            if counted {
+                self.settle(moment.us);
+            }
             let Some(cutter) = self.cutter.as_mut().filter(|_| counted) else {
                 continue;
             };
@@ -404,6 +433,7 @@ impl Pipeline<'_> {
         if let Step::Over(verdict) = self.flush_filters()? {
             return Ok(verdict);
         }
+        self.settle(i64::MAX);
         let Some(cutter) = self.cutter.take() else {
             return Ok(Verdict::GoOn);
         };

@@ -69,6 +69,9 @@ fn exact(path: &Path, borders: &[i64], sequential: bool) {
     }
     let answers = spans(path, borders, sequential);
     assert_eq!(joined_times(&answers), whole, "{}", path.display());
+    for run in answers.iter().flat_map(Answer::runs) {
+        assert_eq!((run.frames, run.errors), (run.packets, 0), "{run:?}");
+    }
     let frames: u64 = answers.iter().map(|a| a.done().1).sum();
     assert_eq!(frames, expected.len() as u64);
     // And an independent decoder finds as many.
