@@ -130,14 +130,31 @@ impl Maker<'_> {
         let policy = allow("sns.amazonaws.com", "sqs:SendMessage", &arn, json!(topic), &self.config.account);
         self.set(&self.queues.url(queue).await?, [(QueueAttributeName::Policy, policy)]).await?;
         let sns = &self.clients.sns;
-        // Without attributes: a repeated Subscribe with other attributes than the subscription's is refused.
-        let subscribe = sns.subscribe().topic_arn(topic).protocol("sqs").endpoint(&arn).return_subscription_arn(true);
-        let subscription = subscribe.send().await?.subscription_arn.context("the subscription has no ARN")?;
+        // A repeated Subscribe with other attributes than the subscription has is refused.
+        let Some(subscription) = self.subscription(topic, &arn).await? else {
+            let subscribe = sns.subscribe().topic_arn(topic).protocol("sqs").endpoint(&arn);
+            let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            subscribe.set_attributes(Some(attributes.iter().map(own).collect())).send().await?;
+            return Ok(());
+        };
         for (name, value) in attributes {
             let set = sns.set_subscription_attributes().subscription_arn(&subscription);
             set.attribute_name(*name).attribute_value(*value).send().await?;
         }
         Ok(())
+    }
+
+    /// The ARN of the subscription of a queue to a topic.
+    async fn subscription(&self, topic: &str, queue: &str) -> anyhow::Result<Option<String>> {
+        let mut pages = self.clients.sns.list_subscriptions_by_topic().topic_arn(topic).into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let page = page?;
+            let found = page.subscriptions().iter().find(|one| one.endpoint() == Some(queue));
+            if let Some(arn) = found.and_then(|one| one.subscription_arn()) {
+                return Ok(Some(arn.to_owned()));
+            }
+        }
+        Ok(None)
     }
 
     /// What only upload buckets have: browsers may PUT, and what happens is told.

@@ -212,7 +212,9 @@ impl Shared {
         self.update(&spec.name, |state| state.pid = child.id());
         tokio::select! {
             status = child.wait() => Ended::Died(match status {
-                Ok(status) => format!("{} ({})", describe(status), tail.last_words()),
+                // What it said last is a reason only where it ended by itself.
+                Ok(status) if status.code().is_some() => format!("{} ({})", describe(status), tail.last_words()),
+                Ok(status) => describe(status),
                 Err(error) => error.to_string(),
             }),
             () = self.watch(&spec.name, &ready_url, &live_url) => {
