@@ -87,6 +87,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     fleet.stop().await;
     if args.data.is_none() && !args.keep {
         if outcome.is_ok() {
+            eprintln!("stopped and cleared away; --keep leaves it running, to look at the results");
             let removed = tokio::fs::remove_dir_all(&folder).await;
             removed.with_context(|| format!("{} can't be removed", folder.display()))?;
         } else {

@@ -12,7 +12,6 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_sqs::types::QueueAttributeName;
 use clap::Args;
-use reelfleet_catalog::{Catalog, Statement};
 use reelfleet_fleet::{Clients, Clock, Config, Context, QueueName};
 use serde::Serialize;
 
@@ -72,8 +71,8 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<()> {
     let context = context(ready.as_ref()).await?;
     let catalog = worker::catalog(&context);
     let status = Status {
-        assets: assets(&catalog).await?,
-        tasks: tasks(&catalog).await?,
+        assets: catalog.asset_counts().await?.into_iter().collect(),
+        tasks: catalog.task_counts().await?.into_iter().map(tasks).collect(),
         queues: depths(&context).await?,
         processes: ready.map(|ready| processes(&ready)).unwrap_or_default(),
     };
@@ -100,18 +99,8 @@ async fn context(ready: Option<&Ready>) -> anyhow::Result<Context> {
     Ok(Context::with_clients(config, "status", clients, Clock::system())?)
 }
 
-async fn assets(catalog: &Catalog) -> anyhow::Result<BTreeMap<String, i64>> {
-    let rows = catalog.read(Statement::new("SELECT state, count(*) FROM asset GROUP BY state ORDER BY state")).await?;
-    rows.iter().map(|row| Ok((row.text(0)?, row.int(1)?))).collect()
-}
-
-async fn tasks(catalog: &Catalog) -> anyhow::Result<Vec<Tasks>> {
-    let sql = "SELECT queue, kind, state, count(*) FROM task WHERE state IN ('pending', 'leased', 'failed') \
-               GROUP BY queue, kind, state ORDER BY queue, kind, state";
-    let rows = catalog.read(Statement::new(sql)).await?;
-    rows.iter()
-        .map(|row| Ok(Tasks { queue: row.text(0)?, kind: row.text(1)?, state: row.text(2)?, count: row.int(3)? }))
-        .collect()
+fn tasks((queue, kind, state, count): (String, String, String, i64)) -> Tasks {
+    Tasks { queue, kind, state, count }
 }
 
 async fn depths(context: &Context) -> anyhow::Result<Vec<Depth>> {

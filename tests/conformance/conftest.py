@@ -8,7 +8,10 @@ wrong: `@pytest.mark.moto_is_wrong("reason")`.
 import json
 import os
 import signal
+import socket
 import subprocess
+import sys
+import time
 import uuid
 from pathlib import Path
 
@@ -91,7 +94,38 @@ def start_local(tmp_path_factory):
         assert local.stop() == 0
 
 
+class Moto:
+    """The other implementation, from PyPI: in memory, one process."""
+
+    def __init__(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                return
+            except OSError:
+                assert self.process.poll() is None, "moto_server ended"
+                time.sleep(0.05)
+        raise RuntimeError("moto_server does not listen")
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(timeout=30)
+        return 0
+
+
 def start_process(folder, postgres_url=None):
+    if TARGET == "moto":
+        return Moto()
     binary = os.environ.get("REELFLEET_LOCAL_BIN")
     assert binary, "set REELFLEET_LOCAL_BIN to the reelfleet executable, or REELFLEET_CONFORMANCE_ENDPOINT"
     return Local(binary, folder, postgres_url)
@@ -102,6 +136,8 @@ def own_process(tmp_path):
     """An endpoint that the test may kill and start again."""
     if os.environ.get("REELFLEET_CONFORMANCE_ENDPOINT"):
         pytest.skip("this test kills the endpoint")
+    if TARGET == "moto":
+        pytest.skip("moto keeps nothing over a restart")
     local = start_process(tmp_path / "data")
     yield local
     local.kill()

@@ -68,7 +68,7 @@ fn films() -> (std::path::PathBuf, std::path::PathBuf) {
         ffmpeg::make(&path, &[&["-f", "lavfi", "-i", &video, "-f", "lavfi", "-i", &sound][..], &encoder].concat());
         path
     };
-    (made("browser-short.mp4", (640, 360), 10.0, ""), made("browser-long.mp4", (1280, 720), 60.0, ",noise=alls=24:allf=t"))
+    (made("browser-short.mp4", (640, 360), 10.0, ""), made("browser-long.mp4", (640, 360), 60.0, ",noise=alls=24:allf=t"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ use super::follow::{Outcome, Tracked};
 use super::transfer::Moved;
 use crate::table;
 
+/// Columns of a name; the templates say the same.
 const NAME: usize = 28;
 
 /// Bars or lines.
@@ -29,21 +30,21 @@ impl Show {
 
     /// Bytes on their way.
     pub fn upload(&self, name: &str, size: u64) -> ProgressBar {
-        let template = "{prefix} {bar:30.cyan/dim} {bytes}/{total_bytes} {binary_bytes_per_sec} {msg}";
+        let template = "{prefix:28} {bar:30.cyan/dim} {bytes}/{total_bytes} {binary_bytes_per_sec} {msg}";
         self.line(name, "uploading");
         self.bar(name, size, template)
     }
 
     /// Work on an asset, in percent.
     pub fn work(&self, name: &str) -> ProgressBar {
-        self.bar(name, 100, "{prefix} {bar:30.green/dim} {percent:>3} % {elapsed} {msg}")
+        self.bar(name, 100, "{prefix:28} {bar:30.green/dim} {percent:>3} % {elapsed} {msg}")
     }
 
     fn bar(&self, name: &str, length: u64, template: &str) -> ProgressBar {
         // A template of ours; were it wrong, the default style still shows the bar.
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = self.bars.add(ProgressBar::new(length).with_style(style.progress_chars("━━╌")));
-        bar.set_prefix(format!("{:<NAME$}", table::shown(name, NAME)));
+        bar.set_prefix(table::shown(name, NAME));
         bar
     }
 

@@ -6,7 +6,7 @@ use reelfleet_messages::TaskId;
 use crate::Step;
 use crate::error::CatalogError;
 use crate::outbox;
-use crate::statement::{Params, Statement};
+use crate::statement::Statement;
 use crate::store::{Atomic, Catalog};
 
 /// An attempt that ended without committing all that it wrote.
@@ -84,26 +84,20 @@ impl Catalog {
         self.write(Statement::new("DELETE FROM ticket WHERE expires_at < :now").int("now", now)).await.map(drop)
     }
 
-    /// Tasks by queue and state: (queue, state, count, Σ estimated seconds).
-    pub async fn task_counts(&self) -> Result<Vec<(String, String, i64, f64)>, CatalogError> {
+    /// Unfinished and failed tasks: (queue, kind, state, count).
+    pub async fn task_counts(&self) -> Result<Vec<(String, String, String, i64)>, CatalogError> {
         let rows = self
             .read(Statement::new(
-                "SELECT queue, state, count(*), sum(cost_s) FROM task WHERE state IN ('pending', 'leased', 'failed') GROUP BY queue, state ORDER BY queue, state",
+                "SELECT queue, kind, state, count(*) FROM task WHERE state IN ('pending', 'leased', 'failed') \
+                 GROUP BY queue, kind, state ORDER BY queue, kind, state",
             ))
             .await?;
-        rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?, row.int(2)?, row.float(3)?))).collect()
+        rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?, row.text(2)?, row.int(3)?))).collect()
     }
 
-    /// Assets by state: (state, count).
-    pub async fn asset_counts(&self, tenant: &str) -> Result<Vec<(String, i64)>, CatalogError> {
-        let rows = self
-            .read(
-                Statement::new(
-                    "SELECT state, count(*) FROM asset WHERE tenant = :tenant GROUP BY state ORDER BY state",
-                )
-                .with(Params::new().text("tenant", tenant)),
-            )
-            .await?;
+    /// Assets of all tenants by state: (state, count).
+    pub async fn asset_counts(&self) -> Result<Vec<(String, i64)>, CatalogError> {
+        let rows = self.read(Statement::new("SELECT state, count(*) FROM asset GROUP BY state ORDER BY state")).await?;
         rows.iter().map(|row| Ok((row.text(0)?, row.int(1)?))).collect()
     }
 }

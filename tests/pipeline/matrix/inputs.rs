@@ -88,7 +88,7 @@ pub fn all() -> Vec<Input> {
     let fields = ["-vf", "setfield=tff", "-flags", "+ildct+ilme", "-top", "1", "-c:v", "mpeg2video", "-b:v", "2M", "-g", "12", "-bf", "2", "-c:a", "mp2"];
     add("interlaced MPEG-2 in MPEG-TS", Wanted::new(&maker.film("interlaced.ts", (720, 576), "25", LONG, &fields), (720, 576)));
     add("interlaced H.264 in MP4", Wanted::new(&interlaced(&maker), (640, 480)));
-    let planar = ["-vf", "scale=479:269:flags=neighbor", "-pix_fmt", "yuv444p"];
+    let planar = ["-vf", "scale=479:269:flags=neighbor,setsar=1", "-pix_fmt", "yuv444p"];
     add("odd dimensions, 4:4:4", Wanted::new(&maker.film("odd.mp4", (478, 268), "24", LONG, &with(&[&planar, &X264, &AAC])), (478, 268)));
     let anamorphic = ["-vf", "setsar=4/3"];
     add("non-square pixels", Wanted::new(&maker.film("anamorphic.mp4", (480, 360), "25", LONG, &with(&[&anamorphic, &X264, &AAC])), wide));

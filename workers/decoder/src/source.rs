@@ -24,7 +24,7 @@ pub struct Reading {
 
 impl Reading {
     /// For headers and single pictures: little more than what is needed.
-    pub const SPARSE: Self = Self { block: 64 << 10, window: 256 << 10 };
+    pub const SPARSE: Self = Self { block: 64 << 10, window: 128 << 10 };
     /// For a stretch of time whose end in bytes is not known.
     pub const BOUNDED: Self = Self { block: 256 << 10, window: 1 << 20 };
     /// For all that follows, up to the end set.

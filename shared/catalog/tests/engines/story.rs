@@ -385,12 +385,10 @@ async fn swept(catalog: &Catalog, film: &Landed) {
         catalog.swept(NOW, loser).await.unwrap();
     }
     assert_eq!(catalog.losers(NOW + 1, 10).await.unwrap().len(), 0);
-    assert!(
-        catalog.task_counts().await.unwrap().iter().any(|(queue, state, count, cost)| {
-            queue == "probe" && state == "pending" && *count >= 1 && *cost > 0.0
-        })
-    );
-    assert!(catalog.asset_counts("default").await.unwrap().contains(&("ready".into(), 2)));
+    assert!(catalog.task_counts().await.unwrap().iter().any(|(queue, kind, state, count)| {
+        queue == "probe" && kind == "probe_source" && state == "pending" && *count >= 1
+    }));
+    assert!(catalog.asset_counts().await.unwrap().contains(&("ready".into(), 2)));
 }
 
 /// Transactions that run into one another still number their events without gap or repetition.

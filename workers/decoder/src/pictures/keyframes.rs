@@ -83,6 +83,11 @@ impl<'a> Keyframes<'a> {
         self.counts
     }
 
+    /// Bytes of the source read so far.
+    pub fn fetched(&self) -> u64 {
+        self.input.watch().fetched()
+    }
+
     /// Whether places can be reached by time.
     pub fn seekable(&self) -> bool {
         !self.request.sequential

@@ -13,6 +13,10 @@ use crate::pictures::storyboard::tile_size;
 
 /// Where candidates are looked for, in thousandths of the length: not at the very beginning, which is often black.
 const PLACES: [i64; 5] = [100, 250, 400, 600, 800];
+/// Looking for a better one ends when looking has read this share of the file, and [`LOOKED`] bytes.
+const LOOKED_SHARE: u64 = 1_000;
+/// A thousandth of a small file would not be one keyframe.
+const LOOKED: u64 = 512 << 10;
 /// Width at which candidates are compared.
 const SMALL: u32 = 160;
 
@@ -29,7 +33,11 @@ pub fn run(
     let mut best: Option<(f64, Shot)> = None;
     let mut wanted = places(request, keyframes.end_us().filter(|_| keyframes.seekable())).into_iter();
     let tile = request.storyboard.as_ref().map(|spec| tile_size(spec, keyframes.size()));
+    let enough = keyframes.fetched() + LOOKED.max(request.size / LOOKED_SHARE);
     for _ in 0..PLACES.len() {
+        if best.is_some() && keyframes.fetched() > enough {
+            break;
+        }
         let shot = match (wanted.next(), keyframes.seekable()) {
             (Some(time), true) => keyframes.at(time)?,
             (None, true) if best.is_some() => break,
