@@ -23,7 +23,9 @@ async fn a_transcoder_killed_in_the_middle_loses_nothing() {
     let film = tokio::task::spawn_blocking(grainy_film).await.unwrap();
     // A message comes back, and a lease runs out, soon after the process that held them is gone.
     let mut options = Options::args(&["--transcoders", "2"]);
-    options.env.push(("REELFLEET_VISIBILITY_SECONDS".into(), "6".into()));
+    for name in ["REELFLEET_VISIBILITY_SECONDS", "REELFLEET_RECONCILE_SECONDS", "REELFLEET_STRANDED_SECONDS"] {
+        options.env.push((name.into(), "6".into()));
+    }
     let fleet = Fleet::start(options).await;
     let clients = &fleet.clients;
     let mut events = Events::of_everything(clients).await;

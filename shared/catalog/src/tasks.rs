@@ -5,7 +5,7 @@
 
 use reelfleet_domain::{TaskState, retry};
 use reelfleet_messages::TaskId;
-use reelfleet_messages::task::TaskEnvelope;
+use reelfleet_messages::task::{TaskEnvelope, TaskQueue};
 
 use crate::Step;
 use crate::error::CatalogError;
@@ -105,8 +105,8 @@ pub(crate) fn settled(step: &Step, task: &TaskId) -> Statement {
 }
 
 impl Catalog {
-    /// Takes the lease of a task if it is due and free.
-    pub async fn lease(&self, step: &Step, task: &TaskId) -> Result<Leased, CatalogError> {
+    /// Takes the lease of a task for `lease_ms`, if it is due and free.
+    pub async fn lease(&self, step: &Step, task: &TaskId, lease_ms: i64) -> Result<Leased, CatalogError> {
         let (rows, _) = self
             .write(
                 Statement::new(
@@ -116,7 +116,7 @@ impl Catalog {
                      RETURNING body, lease_token, attempts, crashes, wanted",
                 )
                 .text("instance", &step.instance)
-                .int("until", step.now.saturating_add(retry::LEASE_MS))
+                .int("until", step.now.saturating_add(lease_ms))
                 .text("op", &step.op)
                 .int("now", step.now)
                 .text("id", task.to_string())
@@ -128,10 +128,10 @@ impl Catalog {
         if let Some(row) = rows.first() {
             return Ok(Leased::Mine(Box::new(lease_from(row)?)));
         }
-        self.why_not(step, task).await
+        self.why_not(step, task, lease_ms).await
     }
 
-    async fn why_not(&self, step: &Step, task: &TaskId) -> Result<Leased, CatalogError> {
+    async fn why_not(&self, step: &Step, task: &TaskId, lease_ms: i64) -> Result<Leased, CatalogError> {
         let rows = self
             .read(
                 Statement::new(
@@ -157,13 +157,13 @@ impl Catalog {
         }
         if lease.attempts >= retry::MAX_ATTEMPTS || lease.crashes >= retry::MAX_CRASHES {
             let error = row.opt_text(9)?.unwrap_or_else(|| "its workers died without a word".into());
-            return self.take_exhausted(step, lease, error).await;
+            return self.take_exhausted(step, lease, error, lease_ms).await;
         }
         Ok(Leased::Later(1_000))
     }
 
     /// Fences the last attempt, so that the task can be failed by whoever found it.
-    async fn take_exhausted(&self, step: &Step, lease: Lease, error: String) -> Result<Leased, CatalogError> {
+    async fn take_exhausted(&self, step: &Step, lease: Lease, error: String, lease_ms: i64) -> Result<Leased, CatalogError> {
         let (rows, _) = self
             .write(
                 Statement::new(
@@ -172,7 +172,7 @@ impl Catalog {
                      RETURNING body, lease_token, attempts, crashes, wanted",
                 )
                 .text("instance", &step.instance)
-                .int("until", step.now.saturating_add(retry::LEASE_MS))
+                .int("until", step.now.saturating_add(lease_ms))
                 .text("op", &step.op)
                 .int("now", step.now)
                 .text("id", lease.envelope.task.to_string())
@@ -185,14 +185,14 @@ impl Catalog {
         }
     }
 
-    /// Extends a lease. `false`: it is no longer ours.
-    pub async fn extend(&self, now: i64, lease: &Lease) -> Result<bool, CatalogError> {
+    /// Extends a lease to `lease_ms` from now. `false`: it is no longer ours.
+    pub async fn extend(&self, now: i64, lease: &Lease, lease_ms: i64) -> Result<bool, CatalogError> {
         let (_, changed) = self
             .write(
                 Statement::new(
                     "UPDATE task SET lease_until = :until, updated_at = :now WHERE id = :id AND lease_token = :token AND state = 'leased'",
                 )
-                .int("until", now.saturating_add(retry::LEASE_MS))
+                .int("until", now.saturating_add(lease_ms))
                 .int("now", now)
                 .text("id", lease.envelope.task.to_string())
                 .int("token", lease.token),
@@ -268,13 +268,15 @@ impl Catalog {
         Err(CatalogError::Conflict { what: "giving a task back" })
     }
 
-    /// Ends a chain's attempt whose runs are committed and wakes its continuation. No attempt is charged.
+    /// Ends a chain's attempt whose runs are committed and wakes its continuation, which waits among the other encoding
+    /// tasks. No attempt is charged.
     pub async fn continue_later(&self, step: &Step, lease: &Lease) -> Result<(), CatalogError> {
         let statements = vec![
             Statement::new(
-                "UPDATE task SET state = 'pending', next_at = :now, attempts = 0, op_id = :op, updated_at = :now \
+                "UPDATE task SET state = 'pending', queue = :queue, next_at = :now, attempts = 0, op_id = :op, updated_at = :now \
                  WHERE id = :id AND lease_token = :token AND state = 'leased'",
             )
+            .text("queue", TaskQueue::Transcode.as_str())
             .int("now", step.now)
             .text("op", &step.op)
             .text("id", lease.envelope.task.to_string())

@@ -18,6 +18,9 @@ pub const RUN_MS: u32 = 32_000;
 pub const FIRST_AUDIO_RUN_MS: u32 = 4_000;
 /// A chain hands over to a continuation after this much work (milliseconds of wall clock).
 pub const CHAIN_BUDGET_MS: u64 = 45_000;
+/// The first stretch of the sound works for this long, on the express queue, before the rest waits its turn
+/// (milliseconds of wall clock): enough for about ten minutes of sound.
+pub const OPENING_BUDGET_MS: u64 = 8_000;
 /// Chunks grow from here, so that playing starts early (microseconds).
 const FIRST_CHUNK_US: i64 = 2_000_000;
 /// …up to here: chunks of 10–20 s keep the overhead of chunking under about 3 % (microseconds).

@@ -8,8 +8,6 @@ use std::time::Duration;
 pub const MAX_ATTEMPTS: i64 = 8;
 /// Crashes of the decoder on one task: the third is the last.
 pub const MAX_CRASHES: i64 = 3;
-/// A lease lasts this long unless it is extended (milliseconds); the queue's visibility is the same.
-pub const LEASE_MS: i64 = 90_000;
 /// A lease of another is taken over this long after its end (milliseconds), because the clocks of two hosts are
 /// compared. Correctness rests on the token alone.
 pub const TAKEOVER_GRACE_MS: i64 = 30_000;

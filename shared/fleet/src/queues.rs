@@ -16,8 +16,8 @@ pub enum QueueName {
     Probe,
     /// Encoding.
     Transcode,
-    /// Planning and publishing: short, and never behind the encoding of something else.
-    Publish,
+    /// Planning, the opening of a stream, publishing: short, and never behind the encoding of something else.
+    Express,
     /// Posters, storyboards, stills.
     Thumbnail,
     /// Deletion and sweeps.
@@ -29,7 +29,7 @@ pub enum QueueName {
 impl QueueName {
     /// All of them.
     pub const ALL: [Self; 7] =
-        [Self::Intake, Self::Probe, Self::Transcode, Self::Publish, Self::Thumbnail, Self::Janitor, Self::Metadata];
+        [Self::Intake, Self::Probe, Self::Transcode, Self::Express, Self::Thumbnail, Self::Janitor, Self::Metadata];
 
     /// The name without the prefix: `intake`.
     pub fn as_str(self) -> &'static str {
@@ -37,7 +37,7 @@ impl QueueName {
             Self::Intake => "intake",
             Self::Probe => "probe",
             Self::Transcode => "transcode",
-            Self::Publish => "publish",
+            Self::Express => "express",
             Self::Thumbnail => "thumbnail",
             Self::Janitor => "janitor",
             Self::Metadata => "metadata",

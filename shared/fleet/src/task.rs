@@ -167,8 +167,13 @@ impl<H: TaskHandler> TaskRunner<H> {
         self.leased(envelope, heart).instrument(span).await
     }
 
+    /// A row's lease lasts as long as its message is hidden: the keeper extends both by the same tick.
+    fn lease_ms(&self) -> i64 {
+        millis(self.context.config.visibility())
+    }
+
     async fn leased(&self, envelope: TaskEnvelope, heart: Heart) -> Outcome {
-        match self.catalog.lease(&self.context.step(), &envelope.task).await {
+        match self.catalog.lease(&self.context.step(), &envelope.task, self.lease_ms()).await {
             Ok(Leased::Mine(lease)) => self.attempt(*lease, heart).await,
             Ok(Leased::Over) => Outcome::Done,
             // Its holder looks for commits that came meanwhile before it ends; should it die, its own message returns.
@@ -201,6 +206,7 @@ impl<H: TaskHandler> TaskRunner<H> {
             catalog: self.catalog.clone(),
             lease: lease.clone(),
             clock: self.context.clock.clone(),
+            lease_ms: self.lease_ms(),
         }));
         let attempt = Attempt { lease, heart, context: self.context.clone() };
         let (lost, interrupted) = (attempt.heart.lost(), attempt.heart.interrupted());
@@ -310,12 +316,13 @@ struct Row {
     catalog: Catalog,
     lease: TaskLease,
     clock: Clock,
+    lease_ms: i64,
 }
 
 impl Lease for Row {
     fn extend(&self, _until_ms: i64) -> BoxFuture<'_, LeaseState> {
         Box::pin(async move {
-            match self.catalog.extend(self.clock.now_ms(), &self.lease).await {
+            match self.catalog.extend(self.clock.now_ms(), &self.lease, self.lease_ms).await {
                 Ok(true) => LeaseState::Held,
                 Ok(false) => LeaseState::Lost,
                 Err(_) => LeaseState::Unknown,

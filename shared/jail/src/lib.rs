@@ -88,7 +88,7 @@ pub enum JailError {
 /// Closes the jail around the calling process, for good. Call it in the decoder child before the first untrusted byte
 /// and while there is one thread only; threads started later are inside.
 ///
-/// Order: memory-pressure score, descriptors, environment, Landlock, rlimits, not dumpable, seccomp. Files are out of
+/// Order: memory-pressure score, descriptors, environment, Landlock, priority, rlimits, not dumpable, seccomp. Files are out of
 /// reach from Landlock on, so everything that opens one stands before it.
 pub fn apply(limits: &Limits) -> Result<Level, JailError> {
     limits::single_thread()?;
@@ -97,6 +97,7 @@ pub fn apply(limits: &Limits) -> Result<Level, JailError> {
     limits::clear_environment()?;
     limits::no_new_privs()?;
     let level = wall::landlock()?;
+    limits::stand_back(limits)?;
     limits::rlimits(limits)?;
     limits::not_dumpable()?;
     filter::install()?;

@@ -17,6 +17,8 @@ pub struct Limits {
     pub address_space: u64,
     /// Processor seconds over all threads (RLIMIT_CPU); then SIGXCPU.
     pub cpu_seconds: u64,
+    /// How far it stands back where processors are short, 0 to 19 (setpriority). It can't come forward again.
+    pub nice: u8,
     /// Descriptors with numbers below this stay open, the others are closed; [`DUPLICATES`] of them can be made, and no
     /// other (RLIMIT_NOFILE).
     pub descriptors: u32,
@@ -25,7 +27,7 @@ pub struct Limits {
 impl Default for Limits {
     /// 3 GiB, 600 s, and descriptors 0 to 4: null twice, stderr, source, output.
     fn default() -> Self {
-        Self { address_space: 3 << 30, cpu_seconds: 600, descriptors: 5 }
+        Self { address_space: 3 << 30, cpu_seconds: 600, nice: 0, descriptors: 5 }
     }
 }
 
@@ -43,6 +45,15 @@ pub(crate) fn single_thread() -> Result<(), JailError> {
 /// Under memory pressure the kernel shall take this process first, not the worker. Raising the score needs no right.
 pub(crate) fn first_to_go() {
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+}
+
+/// Stands back behind processes that somebody waits for. Giving way needs no right; threads made later inherit it.
+pub(crate) fn stand_back(limits: &Limits) -> Result<(), JailError> {
+    // SAFETY: setpriority with numbers only.
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, i32::from(limits.nice.min(19))) } {
+        0 => Ok(()),
+        _ => Err(JailError::Process { what: "setpriority", source: io::Error::last_os_error() }),
+    }
 }
 
 /// Closes every descriptor from `first` up.

@@ -116,7 +116,7 @@ fn in_jail(case: fn() -> i32) -> End {
     if pid == 0 {
         PARENT.store(unsafe { libc::getppid() }, std::sync::atomic::Ordering::Relaxed);
         unsafe { libc::dup2(writer.as_raw_fd(), 3) };
-        let limits = Limits { address_space: 512 << 20, cpu_seconds: 1, descriptors: KEPT };
+        let limits = Limits { address_space: 512 << 20, cpu_seconds: 1, nice: 10, descriptors: KEPT };
         let code = match apply(&limits) {
             Ok(_) => case(),
             Err(e) => {

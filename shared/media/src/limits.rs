@@ -9,8 +9,30 @@ use reelfleet_wire::Request;
 
 const GIB: u64 = 1 << 30;
 
-/// Limits that go with a fork: address space in bytes, processor seconds.
-pub(crate) fn of(request: &Request, wall: Duration) -> (u64, u64) {
+/// Limits that go with a fork.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChildLimits {
+    /// Bytes.
+    pub(crate) address_space: u64,
+    /// Over all threads.
+    pub(crate) cpu_seconds: u64,
+    /// 0 to 19: how far it stands back where processors are short.
+    pub(crate) nice: u8,
+}
+
+/// What goes on with a stream stands back behind what opens one, and pictures stand between: somebody waits for the
+/// opening, nobody for the middle.
+fn nice(request: &Request) -> u8 {
+    match request {
+        Request::Encode(r) if r.start_us > 0 => 10,
+        Request::Audio(r) if r.from_frame > 0 => 10,
+        Request::Pictures(_) | Request::Still(_) => 5,
+        _ => 0,
+    }
+}
+
+/// The limits of a request that may take as long as `wall`.
+pub(crate) fn of(request: &Request, wall: Duration) -> ChildLimits {
     // Address space, not resident memory: some 0.6 GiB are libraries and reserved thread arenas.
     let address_space = match request {
         Request::Probe { .. } | Request::Index { .. } | Request::Audio(_) => 2 * GIB,
@@ -18,5 +40,6 @@ pub(crate) fn of(request: &Request, wall: Duration) -> (u64, u64) {
         Request::Encode(_) => 6 * GIB,
     };
     let processors = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-    (address_space, wall.as_secs().saturating_mul(processors).saturating_add(5))
+    let cpu_seconds = wall.as_secs().saturating_mul(processors).saturating_add(5);
+    ChildLimits { address_space, cpu_seconds, nice: nice(request) }
 }

@@ -20,6 +20,7 @@ use rustix::net::{
 use tokio::sync::oneshot;
 
 use crate::error::MediaError;
+use crate::limits::ChildLimits;
 
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +100,7 @@ impl Zygote {
     /// Makes a child that gets these descriptors: source socket, output pipe, stderr pipe.
     pub(crate) async fn fork(
         self: &Arc<Self>,
-        (address_space, cpu_seconds): (u64, u64),
+        limits: ChildLimits,
         given: [OwnedFd; DESCRIPTORS],
     ) -> Result<Made, MediaError> {
         let ticket = self.next.fetch_add(1, Ordering::Relaxed);
@@ -115,7 +116,8 @@ impl Zygote {
         // From here on the child is killed if this future is dropped.
         let life = Life { zygote: Arc::clone(self), ticket };
         let fds = given.each_ref().map(AsFd::as_fd);
-        if let Err(e) = self.send(&Command::Fork { ticket, address_space, cpu_seconds }, &fds) {
+        let ChildLimits { address_space, cpu_seconds, nice } = limits;
+        if let Err(e) = self.send(&Command::Fork { ticket, address_space, cpu_seconds, nice }, &fds) {
             locked(&self.waiting).children.remove(&ticket);
             return Err(MediaError::Zygote(e.to_string()));
         }

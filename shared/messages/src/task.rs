@@ -15,7 +15,7 @@ pub const VERSION: u32 = 1;
 /// A task's JSON is never larger (bytes).
 pub const MAX_BYTES: usize = 8 * 1024;
 
-/// What is to be done. Each kind has one queue: [`Task::queue`].
+/// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "kind", content = "body", rename_all = "snake_case")]
@@ -70,8 +70,9 @@ pub enum TaskQueue {
     Probe,
     /// Consumed by the transcoder: encoding.
     Transcode,
-    /// Consumed by the transcoder: planning and publishing, which never wait behind the encoding of something else.
-    Publish,
+    /// Consumed by the transcoder: what somebody waits for. Planning, the opening of a stream, publishing: they never
+    /// wait behind the encoding of something else.
+    Express,
     /// Consumed by the thumbnailer.
     Thumbnail,
 }
@@ -82,14 +83,14 @@ impl TaskQueue {
         match self {
             Self::Probe => "probe",
             Self::Transcode => "transcode",
-            Self::Publish => "publish",
+            Self::Express => "express",
             Self::Thumbnail => "thumbnail",
         }
     }
 
     /// Reads what [`TaskQueue::as_str`] wrote.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Probe, Self::Transcode, Self::Publish, Self::Thumbnail].into_iter().find(|queue| queue.as_str() == name)
+        [Self::Probe, Self::Transcode, Self::Express, Self::Thumbnail].into_iter().find(|queue| queue.as_str() == name)
     }
 }
 
@@ -106,11 +107,12 @@ impl Task {
         }
     }
 
-    /// The one queue of this kind.
+    /// The queue that it starts on; a continuation lies on [`TaskQueue::Transcode`].
     pub fn queue(&self) -> TaskQueue {
         match self {
             Self::ProbeSource(_) => TaskQueue::Probe,
-            Self::PlanRenditions(_) | Self::PublishPlaylist(_) => TaskQueue::Publish,
+            Self::PlanRenditions(_) | Self::PublishPlaylist(_) => TaskQueue::Express,
+            Self::EncodeChunk(chunk) | Self::EncodeAudio(chunk) if chunk.chunk == 0 => TaskQueue::Express,
             Self::EncodeChunk(_) | Self::EncodeAudio(_) => TaskQueue::Transcode,
             Self::RenderThumbnails(_) => TaskQueue::Thumbnail,
         }

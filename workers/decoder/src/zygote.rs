@@ -152,8 +152,8 @@ impl Zygote {
                     process::kill(*pid);
                 }
             }
-            Command::Fork { ticket, address_space, cpu_seconds } => {
-                let limits = Limits { address_space, cpu_seconds, descriptors: KEPT };
+            Command::Fork { ticket, address_space, cpu_seconds, nice } => {
+                let limits = Limits { address_space, cpu_seconds, nice, descriptors: KEPT };
                 let made = match <[OwnedFd; DESCRIPTORS]>::try_from(descriptors) {
                     Ok(given) => self.fork(given, limits),
                     Err(_) => Err(io::Error::other("three descriptors belong to a fork")),

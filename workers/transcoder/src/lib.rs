@@ -23,19 +23,18 @@ use reelfleet_messages::event::ReasonCode;
 use reelfleet_messages::task::Task;
 use reelfleet_objects::{ObjectWriter, RangedReader};
 
-/// Plans and playlists at work at once: they wait for S3 and the catalog, not for a core.
-const PUBLISHERS: usize = 4;
+/// Plans, openings and playlists at work at once, besides the chunks: each is short.
+const EXPRESS: usize = 3;
 
 /// Runs until the context's shutdown, with this many chunks at work at once.
 pub async fn run(context: Context, catalog: Catalog, progress: Progress, slots: usize) -> anyhow::Result<()> {
     let decoders = Decoders::start(DecoderConfig::default())?;
     let outputs = ObjectWriter::new(context.clients.s3.clone(), &context.config.outputs_bucket);
     let encoding = context.consumer(QueueName::Transcode, Settings { slots, ..Settings::default() }).await?;
-    let publishing =
-        context.consumer(QueueName::Publish, Settings { slots: PUBLISHERS, ..Settings::default() }).await?;
+    let express = context.consumer(QueueName::Express, Settings { slots: EXPRESS, ..Settings::default() }).await?;
     let transcoder = Transcoder { context: context.clone(), catalog: catalog.clone(), decoders, outputs, progress };
     let runner = Arc::new(TaskRunner::new(context, catalog, transcoder));
-    tokio::join!(encoding.run(runner.clone()), publishing.run(runner));
+    tokio::join!(encoding.run(runner.clone()), express.run(runner));
     Ok(())
 }
 

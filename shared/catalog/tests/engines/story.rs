@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::endpoint::Endpoint;
 
 const NOW: i64 = 1_790_000_000_000;
+const LEASE_MS: i64 = 90_000;
 
 fn id() -> Uuid {
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -98,7 +99,7 @@ async fn land(catalog: &Catalog, key: &str, upload: Option<&str>, asset: AssetId
 }
 
 async fn lease(catalog: &Catalog, now: i64, task: &NewTask) -> Lease {
-    match catalog.lease(&step(now), &task.envelope.task).await.unwrap() {
+    match catalog.lease(&step(now), &task.envelope.task, LEASE_MS).await.unwrap() {
         Leased::Mine(lease) => *lease,
         other => panic!("{other:?}"),
     }
@@ -195,13 +196,13 @@ async fn leases(catalog: &Catalog, film: &Landed) {
     let first = lease(catalog, NOW, task).await;
     assert_eq!((first.token, first.attempts), (1, 1));
     assert!(
-        matches!(catalog.lease(&step(NOW), &task.envelope.task).await.unwrap(), Leased::Later(_)),
+        matches!(catalog.lease(&step(NOW), &task.envelope.task, LEASE_MS).await.unwrap(), Leased::Later(_)),
         "held by another"
     );
-    assert!(catalog.extend(NOW, &first).await.unwrap());
+    assert!(catalog.extend(NOW, &first, LEASE_MS).await.unwrap());
     catalog.retry(&step(NOW), &first, NOW + 50, "it broke", true).await.unwrap();
-    assert!(!catalog.extend(NOW, &first).await.unwrap(), "given back");
-    assert!(matches!(catalog.lease(&step(NOW), &task.envelope.task).await.unwrap(), Leased::Later(50)));
+    assert!(!catalog.extend(NOW, &first, LEASE_MS).await.unwrap(), "given back");
+    assert!(matches!(catalog.lease(&step(NOW), &task.envelope.task, LEASE_MS).await.unwrap(), Leased::Later(50)));
     let second = lease(catalog, NOW + 50, task).await;
     assert_eq!((second.token, second.attempts, second.crashes), (2, 2, 1));
     catalog.release(&step(NOW), &second, NOW).await.unwrap();
@@ -211,7 +212,7 @@ async fn leases(catalog: &Catalog, film: &Landed) {
     assert_eq!(late.token, 4, "taken over after its end and the grace");
     assert!(catalog.retry(&step(NOW), &third, NOW, "late", false).await.unwrap_err().is_conflict(), "fenced");
     catalog.continue_later(&step(NOW), &late).await.unwrap();
-    assert!(matches!(catalog.lease(&step(NOW), &TaskId::from_uuid(id())).await.unwrap(), Leased::Over), "never was");
+    assert!(matches!(catalog.lease(&step(NOW), &TaskId::from_uuid(id()), LEASE_MS).await.unwrap(), Leased::Over), "never was");
 }
 
 async fn processed(catalog: &Catalog, film: Landed) -> Landed {
@@ -236,7 +237,7 @@ async fn processed(catalog: &Catalog, film: Landed) -> Landed {
     assert_eq!(catalog.win_progress(NOW + 1, &film.job, 20.0).await.unwrap(), None, "too soon");
     assert_eq!(catalog.win_progress(NOW + 600, &film.job, 5.0).await.unwrap(), Some((10.0, 2)), "never falls");
 
-    assert!(matches!(catalog.lease(&step(NOW), &publish.envelope.task).await.unwrap(), Leased::Over), "not armed yet");
+    assert!(matches!(catalog.lease(&step(NOW), &publish.envelope.task, LEASE_MS).await.unwrap(), Leased::Over), "not armed yet");
     for (number, task) in chunks.iter().enumerate() {
         let lease = lease(catalog, NOW, task).await;
         catalog.open_attempt(&step(NOW), &lease, "out/x/").await.unwrap();
@@ -368,7 +369,7 @@ async fn pictures_and_ends(catalog: &Catalog) {
         let lease = lease(catalog, NOW, &doomed.probe).await;
         catalog.retry(&step(NOW), &lease, NOW, &format!("crash {attempt}"), true).await.unwrap();
     }
-    let exhausted = catalog.lease(&step(NOW), &doomed.probe.envelope.task).await.unwrap();
+    let exhausted = catalog.lease(&step(NOW), &doomed.probe.envelope.task, LEASE_MS).await.unwrap();
     assert!(matches!(exhausted, Leased::Exhausted(_, error) if error == "crash 2"));
 }
 

@@ -24,6 +24,8 @@ pub enum Command {
         address_space: u64,
         /// Processor seconds of the child over all its threads.
         cpu_seconds: u64,
+        /// How far the child stands back where processors are short, 0 to 19.
+        nice: u8,
     },
     /// End that child now. Nothing happens where it has ended already.
     Kill { ticket: u64 },
@@ -84,7 +86,7 @@ mod tests {
 
     #[test]
     fn messages_come_back_as_they_went() {
-        let fork = Command::Fork { ticket: 7, address_space: 1 << 30, cpu_seconds: 60 };
+        let fork = Command::Fork { ticket: 7, address_space: 1 << 30, cpu_seconds: 60, nice: 10 };
         assert_eq!(decode::<Command>(&encode(&fork).unwrap()).unwrap(), fork);
         let end = Report::Exited { ticket: 7, signal: Some(9), exit: None, cpu_ms: 12, max_rss_kib: 4096 };
         assert_eq!(decode::<Report>(&encode(&end).unwrap()).unwrap(), end);

@@ -35,7 +35,7 @@ pub fn run(
     let tile = request.storyboard.as_ref().map(|spec| tile_size(spec, keyframes.size()));
     let enough = keyframes.fetched() + LOOKED.max(request.size / LOOKED_SHARE);
     for _ in 0..PLACES.len() {
-        if best.is_some() && keyframes.fetched() > enough {
+        if best.is_some() && keyframes.fetched() >= enough {
             break;
         }
         let shot = match (wanted.next(), keyframes.seekable()) {
