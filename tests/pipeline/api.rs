@@ -66,9 +66,16 @@ async fn problems(clients: &Clients) {
         (Method::POST, uploads.to_owned(), Some(json!({ "name": "a" })), 400, "invalid_request"),
         (Method::POST, uploads.to_owned(), Some(json!({ "name": "", "size": 5 })), 400, "invalid_request"),
         (Method::POST, uploads.to_owned(), Some(json!({ "name": "a", "size": 0 })), 422, "empty"),
-        (Method::POST, uploads.to_owned(), Some(json!({ "name": "a", "size": 5, "type": "text/html" })), 422, "type_not_allowed"),
+        (
+            Method::POST,
+            uploads.to_owned(),
+            Some(json!({ "name": "a", "size": 5, "type": "text/html" })),
+            422,
+            "type_not_allowed",
+        ),
     ] {
-        let request = clients.http.request(method.clone(), format!("{}{path}", clients.gateway)).bearer_auth(&clients.api_key);
+        let request =
+            clients.http.request(method.clone(), format!("{}{path}", clients.gateway)).bearer_auth(&clients.api_key);
         let request = match &body {
             Some(body) => request.json(body),
             None => request,
@@ -80,12 +87,17 @@ async fn problems(clients: &Clients) {
         assert_eq!(problem["code"], code, "{method} {path}: {problem}");
         assert_eq!(problem["status"], status, "{problem}");
         assert_eq!(problem["type"], format!("urn:reelfleet:problem:{code}"));
-        assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 5) && problem["request_id"].is_string(), "{problem}");
+        assert!(
+            problem["detail"].as_str().is_some_and(|detail| detail.len() > 5) && problem["request_id"].is_string(),
+            "{problem}"
+        );
     }
 }
 
 async fn create(clients: &Clients, name: &str, size: usize) -> (String, Value) {
-    let (status, upload) = clients.api(Method::POST, "/v1/uploads", Some(json!({ "name": name, "size": size, "type": "video/mp4" }))).await;
+    let (status, upload) = clients
+        .api(Method::POST, "/v1/uploads", Some(json!({ "name": name, "size": size, "type": "video/mp4" })))
+        .await;
     assert_eq!(status, StatusCode::CREATED, "{upload}");
     (upload["id"].as_str().unwrap().to_owned(), upload)
 }
@@ -130,7 +142,12 @@ async fn parts(clients: &Clients, events: &mut Events) {
 
     // Another device asks what has arrived, sends the rest, completes; completing again says the same.
     let (_, shown) = clients.api(Method::GET, &path, None).await;
-    let arrived: Vec<u64> = shown["parts"].as_array().unwrap_or_else(|| panic!("{shown}")).iter().filter_map(|part| part["n"].as_u64().or(part.as_u64())).collect();
+    let arrived: Vec<u64> = shown["parts"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{shown}"))
+        .iter()
+        .filter_map(|part| part["n"].as_u64().or(part.as_u64()))
+        .collect();
     assert_eq!(arrived, [1, 3], "{shown}");
     let (_, open) = clients.api(Method::GET, "/v1/uploads", None).await;
     assert!(open["uploads"].as_array().unwrap().iter().any(|upload| upload["id"] == id.as_str()), "{open}");
@@ -205,7 +222,12 @@ async fn playback(clients: &Clients, events: &mut Events, film: &std::path::Path
     assert_eq!(headers["access-control-allow-origin"], "*");
     assert!(headers["cache-control"].to_str().unwrap().contains("max-age=60"), "{headers:?}");
     let folder = url.strip_suffix("master.m3u8").unwrap();
-    for (path, code) in [("nothing.m3u8", "not_found"), ("../metadata.json", "not_found"), ("..%2f..%2fx", "not_found"), ("t/a/1/90p-00000-0000.m4s", "not_found")] {
+    for (path, code) in [
+        ("nothing.m3u8", "not_found"),
+        ("../metadata.json", "not_found"),
+        ("..%2f..%2fx", "not_found"),
+        ("t/a/1/90p-00000-0000.m4s", "not_found"),
+    ] {
         let (status, headers, body) = get(format!("{folder}{path}")).await;
         let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
         assert_eq!((status, &problem["code"]), (404, &json!(code)), "{path}: {problem}");
@@ -234,9 +256,22 @@ async fn playback(clients: &Clients, events: &mut Events, film: &std::path::Path
     assert!(part.headers()["cache-control"].to_str().unwrap().contains("immutable"));
     assert_eq!(&part.bytes().await.unwrap()[..], b"styp");
     // An unchanged asset is not sent again.
-    let shown = clients.http.get(format!("{}/v1/assets/{asset}", clients.gateway)).bearer_auth(&clients.api_key).send().await.unwrap();
+    let shown = clients
+        .http
+        .get(format!("{}/v1/assets/{asset}", clients.gateway))
+        .bearer_auth(&clients.api_key)
+        .send()
+        .await
+        .unwrap();
     let etag = shown.headers()["etag"].clone();
-    let same = clients.http.get(format!("{}/v1/assets/{asset}", clients.gateway)).bearer_auth(&clients.api_key).header("if-none-match", etag).send().await.unwrap();
+    let same = clients
+        .http
+        .get(format!("{}/v1/assets/{asset}", clients.gateway))
+        .bearer_auth(&clients.api_key)
+        .header("if-none-match", etag)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(same.status(), StatusCode::NOT_MODIFIED);
 }
 

@@ -41,7 +41,11 @@ async fn a_transcoder_killed_in_the_middle_loses_nothing() {
     let mut prefixes = Vec::new();
     for url in early.variants.iter().map(|variant| &variant.url).chain(&early.audio) {
         let track = hls::track(clients, url).await;
-        assert_eq!((track.list.kind.as_str(), track.list.ended, track.list.start), ("EVENT", false, Some(0.0)), "{url}");
+        assert_eq!(
+            (track.list.kind.as_str(), track.list.ended, track.list.start),
+            ("EVENT", false, Some(0.0)),
+            "{url}"
+        );
         assert!(!track.list.segments.is_empty(), "{url} is empty");
         prefixes.push((url.clone(), track));
     }
@@ -49,7 +53,9 @@ async fn a_transcoder_killed_in_the_middle_loses_nothing() {
     assert!(starts.clone().all(|start| start == 0.0), "{:?}", starts.collect::<Vec<_>>());
 
     // Both are at work on it. One dies.
-    let busy = format!("SELECT lease_owner FROM task WHERE asset_id = '{asset}' AND kind = 'encode_chunk' AND state = 'leased'");
+    let busy = format!(
+        "SELECT lease_owner FROM task WHERE asset_id = '{asset}' AND kind = 'encode_chunk' AND state = 'leased'"
+    );
     let pids = fleet.pids("transcoder");
     let victim = tokio::time::timeout(SOON, async {
         loop {
@@ -80,7 +86,9 @@ async fn a_transcoder_killed_in_the_middle_loses_nothing() {
         assert_eq!(begin, early.list.segments, "{url} changed what it had said");
     }
     // It was in the middle of something: that task has been leased once more.
-    let tried = clients.rows(&format!("SELECT MAX(lease_token) FROM task WHERE asset_id = '{asset}' AND kind = 'encode_chunk'")).await;
+    let tried = clients
+        .rows(&format!("SELECT MAX(lease_token) FROM task WHERE asset_id = '{asset}' AND kind = 'encode_chunk'"))
+        .await;
     assert!(tried[0][0].parse::<i64>().unwrap() > 1, "nothing was interrupted: {tried:?}");
     for kind in ["asset.ready.v1", "asset.playable.v1", "job.succeeded.v1"] {
         assert_eq!(events.count(&asset, kind), 1, "{kind}");

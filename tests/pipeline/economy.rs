@@ -11,7 +11,10 @@ const MOST: f64 = 0.5;
 
 /// 500 MB of real film, by copying the demo's clip again and again.
 fn large_films() -> Vec<PathBuf> {
-    let clip = root().join(".reelfleet/media/video.mp4").canonicalize().expect("the film is fetched by `scripts/setup.sh media`");
+    let clip = root()
+        .join(".reelfleet/media/video.mp4")
+        .canonicalize()
+        .expect("the film is fetched by `scripts/setup.sh media`");
     let list = media().join("large.txt");
     std::fs::write(&list, format!("file '{}'\n", text(&clip)).repeat(22)).unwrap();
     let list = text(&list);
@@ -39,7 +42,8 @@ async fn probe_and_poster_read_less_than_half_a_percent() {
         let asset = events.landed(&name, SOON).await;
         events.wait(SOON, |event| event.subject == asset && event.kind == "thumbnail.ready.v1").await;
         let detail = clients.asset(&asset).await;
-        let posters = detail["pictures"].as_array().unwrap().iter().filter(|picture| picture["kind"] == "poster").count();
+        let posters =
+            detail["pictures"].as_array().unwrap().iter().filter(|picture| picture["kind"] == "poster").count();
         assert_eq!(posters, 6, "{}", detail["pictures"]);
         let stats = clients.stats().await;
         let read = stats["get_object_bytes"][format!("{}/{name}", clients.uploads)].as_u64();

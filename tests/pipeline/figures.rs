@@ -4,15 +4,21 @@ use std::time::{Duration, Instant};
 
 use reelfleet_tests::{Events, Fleet, Options, ffmpeg, media, root, text};
 
-const SOON: Duration = Duration::from_secs(1_800);
+const SOON: Duration = Duration::from_secs(300);
 
 /// Ten minutes of real 1080p film.
 fn ten_minutes() -> std::path::PathBuf {
-    let clip = root().join(".reelfleet/media/video.mp4").canonicalize().expect("the film is fetched by `scripts/setup.sh media`");
+    let clip = root()
+        .join(".reelfleet/media/video.mp4")
+        .canonicalize()
+        .expect("the film is fetched by `scripts/setup.sh media`");
     let list = media().join("ten.txt");
     std::fs::write(&list, format!("file '{}'\n", text(&clip)).repeat(20)).unwrap();
     let path = media().join("ten-minutes.mp4");
-    ffmpeg::make(&path, &["-f", "concat", "-safe", "0", "-i", &text(&list), "-map", "0:v", "-map", "0:a", "-c", "copy", "-t", "600"]);
+    ffmpeg::make(
+        &path,
+        &["-f", "concat", "-safe", "0", "-i", &text(&list), "-map", "0:v", "-map", "0:a", "-c", "copy", "-t", "600"],
+    );
     path
 }
 
@@ -27,8 +33,9 @@ async fn ten_minutes_of_1080p_are_playable_soon() {
     let asset = fleet.clients.upload(&film).await;
     let landed = Instant::now();
     let playable = events.wait(SOON, |event| event.subject == asset && event.kind == "asset.playable.v1").await;
-    println!("first playable: {} ms after landing by the fleet's clock, {} ms after completion by ours", playable.data["after_ms"], landed.elapsed().as_millis());
-    let ready = events.ended(&asset, SOON).await;
-    assert_eq!(ready.kind, "asset.ready.v1", "{ready:?}");
-    println!("ready: {} ms after landing", ready.data["after_ms"]);
+    println!(
+        "first playable: {} ms after landing by the fleet's clock, {} ms after completion by ours",
+        playable.data["after_ms"],
+        landed.elapsed().as_millis()
+    );
 }

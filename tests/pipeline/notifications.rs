@@ -19,11 +19,14 @@ fn small_film() -> std::path::PathBuf {
 
 /// As S3 would say it, with the key form-encoded.
 fn record(bucket: &str, key: &str, size: usize, etag: &str, sequencer: &str) -> Value {
-    let encoded: String = key.bytes().map(|byte| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' | b'/' => char::from(byte).to_string(),
-        b' ' => "+".to_owned(),
-        byte => format!("%{byte:02X}"),
-    }).collect();
+    let encoded: String = key
+        .bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' | b'/' => char::from(byte).to_string(),
+            b' ' => "+".to_owned(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect();
     json!({
         "eventVersion": "2.1", "eventSource": "aws:s3", "awsRegion": "us-east-1",
         "eventTime": "2026-01-01T00:00:00.000Z", "eventName": "ObjectCreated:Put",
@@ -45,7 +48,11 @@ async fn say(clients: &Clients, queue: &str, body: &str) {
 
 /// Assets of one object, as the API lists them.
 async fn assets_of(clients: &Clients, key: &str) -> Vec<Value> {
-    let url = reqwest::Url::parse_with_params(&format!("{}/v1/assets", clients.gateway), [("bucket", clients.uploads.as_str()), ("key", key)]).unwrap();
+    let url = reqwest::Url::parse_with_params(
+        &format!("{}/v1/assets", clients.gateway),
+        [("bucket", clients.uploads.as_str()), ("key", key)],
+    )
+    .unwrap();
     let (status, page) = clients.api(reqwest::Method::GET, &url.as_str()[clients.gateway.len()..], None).await;
     assert!(status.is_success(), "{page}");
     page["assets"].as_array().unwrap().clone()
@@ -89,10 +96,19 @@ async fn thrice(clients: &Clients, events: &mut Events, film: &std::path::Path) 
     clients.drop_file("thrice/later.mp4", film).await;
     let later = events.landed("later.mp4", SOON).await;
     assert_eq!(events.ended(&later, SOON).await.kind, "asset.ready.v1");
-    for kind in ["asset.uploaded.v1", "asset.probed.v1", "job.queued.v1", "job.started.v1", "asset.playable.v1", "asset.ready.v1", "job.succeeded.v1"] {
+    for kind in [
+        "asset.uploaded.v1",
+        "asset.probed.v1",
+        "job.queued.v1",
+        "job.started.v1",
+        "asset.playable.v1",
+        "asset.ready.v1",
+        "job.succeeded.v1",
+    ] {
         assert_eq!(events.count(&asset, kind), 1, "{kind}");
     }
-    let uploaded = events.seen.iter().filter(|event| event.kind == "asset.uploaded.v1" && event.data["name"] == "a b.mp4").count();
+    let uploaded =
+        events.seen.iter().filter(|event| event.kind == "asset.uploaded.v1" && event.data["name"] == "a b.mp4").count();
     assert_eq!(uploaded, 1, "one asset");
     assert_eq!(assets_of(clients, key).await.len(), 1);
     let masters = clients.outputs("out/").await.into_iter().filter(|key| key.ends_with("/master.m3u8")).count();
@@ -107,8 +123,15 @@ async fn names(clients: &Clients, events: &mut Events, film: &std::path::Path) {
     assert_eq!(long.len(), 1024);
     let emoji = format!("{}.mp4", "🎬é".repeat(20));
     let keys = [
-        "a+b c%20d&e=f?g#h.mp4", "emoji 🎬 ünï.mp4", &emoji, "per%cent%.mp4", "quote'\"<>&amp;.mp4", "//double//slash.mp4",
-        "dots/../up/./here.mp4", "trailing space .mp4", &long,
+        "a+b c%20d&e=f?g#h.mp4",
+        "emoji 🎬 ünï.mp4",
+        &emoji,
+        "per%cent%.mp4",
+        "quote'\"<>&amp;.mp4",
+        "//double//slash.mp4",
+        "dots/../up/./here.mp4",
+        "trailing space .mp4",
+        &long,
     ];
     for key in keys {
         clients.drop_file(key, film).await;
@@ -126,7 +149,11 @@ async fn names(clients: &Clients, events: &mut Events, film: &std::path::Path) {
 /// Malformed messages end in the dead-letter queue with the parse error, and the queue goes on.
 async fn not_understood(clients: &Clients, events: &mut Events, film: &std::path::Path) {
     let intake = queue_url(clients, "reelfleet-intake").await;
-    let bad = ["not json at all", "[1,2]", r#"{"Records":[{"eventVersion":"2.1","eventSource":"aws:s3","eventName":"ObjectCreated:Put","s3":{"bucket":{"name":"reelfleet-uploads"},"object":{}}}]}"#];
+    let bad = [
+        "not json at all",
+        "[1,2]",
+        r#"{"Records":[{"eventVersion":"2.1","eventSource":"aws:s3","eventName":"ObjectCreated:Put","s3":{"bucket":{"name":"reelfleet-uploads"},"object":{}}}]}"#,
+    ];
     for body in bad {
         say(clients, &intake, body).await;
     }
@@ -136,20 +163,34 @@ async fn not_understood(clients: &Clients, events: &mut Events, film: &std::path
     let letters = queue_url(clients, "reelfleet-intake-dlq").await;
     let mut found = Vec::new();
     while found.len() < bad.len() {
-        let receive = clients.sqs.receive_message().queue_url(&letters).wait_time_seconds(10).max_number_of_messages(10);
+        let receive =
+            clients.sqs.receive_message().queue_url(&letters).wait_time_seconds(10).max_number_of_messages(10);
         let batch = receive.message_attribute_names("All").send().await.unwrap().messages.unwrap_or_default();
         assert!(!batch.is_empty(), "only {} letters of {}", found.len(), bad.len());
         found.extend(batch);
     }
     for body in bad {
-        let letter = found.iter().find(|letter| letter.body() == Some(body)).unwrap_or_else(|| panic!("{body} is not in the dead-letter queue"));
+        let letter = found
+            .iter()
+            .find(|letter| letter.body() == Some(body))
+            .unwrap_or_else(|| panic!("{body} is not in the dead-letter queue"));
         let attributes = letter.message_attributes().unwrap();
-        let texts: Vec<_> = attributes.iter().map(|(name, value)| format!("{name}={}", value.string_value().unwrap_or_default())).collect();
+        let texts: Vec<_> = attributes
+            .iter()
+            .map(|(name, value)| format!("{name}={}", value.string_value().unwrap_or_default()))
+            .collect();
         let said = texts.join("; ").to_lowercase();
         let reason = ["not json", "records", "expected", "object", "key"].iter().any(|word| said.contains(word));
         assert!(reason, "{body}: no parse error in {texts:?}");
     }
-    let depth = clients.sqs.get_queue_attributes().queue_url(&intake).attribute_names(QueueAttributeName::All).send().await.unwrap();
+    let depth = clients
+        .sqs
+        .get_queue_attributes()
+        .queue_url(&intake)
+        .attribute_names(QueueAttributeName::All)
+        .send()
+        .await
+        .unwrap();
     let attributes = depth.attributes.unwrap();
     assert_eq!(attributes[&QueueAttributeName::ApproximateNumberOfMessages], "0");
 }
@@ -157,7 +198,8 @@ async fn not_understood(clients: &Clients, events: &mut Events, film: &std::path
 /// A notification of an object that is gone is done, and makes nothing.
 async fn gone(clients: &Clients, events: &mut Events, film: &std::path::Path) {
     let intake = queue_url(clients, "reelfleet-intake").await;
-    let ghost = json!({ "Records": [record(&clients.uploads, "never was.mp4", 5, "d41d8cd98f00b204e9800998ecf8427e", "01")] });
+    let ghost =
+        json!({ "Records": [record(&clients.uploads, "never was.mp4", 5, "d41d8cd98f00b204e9800998ecf8427e", "01")] });
     say(clients, &intake, &ghost.to_string()).await;
     clients.drop_file("after the ghost.mp4", film).await;
     let asset = events.landed("after the ghost.mp4", SOON).await;

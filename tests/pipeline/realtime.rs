@@ -43,7 +43,8 @@ async fn who_was_away_gets_what_was_missed_once_and_in_order() {
 
     // Half of the job happens without it.
     witness.wait(SOON, |event| event.subject == asset && event.kind == "asset.playable.v1").await;
-    let mut second = Events::connect(clients, &["me"], Some(epoch.clone()), BTreeMap::from([(stream.clone(), last)])).await;
+    let mut second =
+        Events::connect(clients, &["me"], Some(epoch.clone()), BTreeMap::from([(stream.clone(), last)])).await;
     let ServerFrame::Welcome { resumed, .. } = &second.welcome else { panic!("{:?}", second.welcome) };
     assert!(resumed);
     second.ended(&asset, SOON).await;
@@ -56,11 +57,23 @@ async fn who_was_away_gets_what_was_missed_once_and_in_order() {
     let ids: BTreeSet<&String> = before.iter().chain(&after).map(|event| &event.id).collect();
     assert_eq!(ids.len(), positions.len(), "an event came twice");
     let kinds: Vec<&str> = before.iter().chain(&after).map(|event| event.kind.as_str()).collect();
-    for kind in ["asset.uploaded.v1", "asset.probed.v1", "job.queued.v1", "job.started.v1", "asset.playable.v1", "asset.ready.v1"] {
+    for kind in [
+        "asset.uploaded.v1",
+        "asset.probed.v1",
+        "job.queued.v1",
+        "job.started.v1",
+        "asset.playable.v1",
+        "asset.ready.v1",
+    ] {
         assert_eq!(kinds.iter().filter(|k| **k == kind).count(), 1, "{kind}: {kinds:?}");
     }
     assert_eq!(after[0].position, last + 1, "it goes on where it was");
-    let percents: Vec<f64> = second.seen.iter().filter(|event| event.kind == "job.progressed.v1").map(|event| event.data["percent"].as_f64().unwrap()).collect();
+    let percents: Vec<f64> = second
+        .seen
+        .iter()
+        .filter(|event| event.kind == "job.progressed.v1")
+        .map(|event| event.data["percent"].as_f64().unwrap())
+        .collect();
     assert!(percents.is_sorted(), "progress falls: {percents:?}");
 
     foreign(clients, &mut witness, &film).await;
@@ -72,7 +85,8 @@ async fn foreign(clients: &Clients, witness: &mut Events, film: &std::path::Path
     let mut mine = Events::connect(clients, &["me"], None, BTreeMap::new()).await;
     clients.drop_file("other/theirs.mp4", film).await;
     let theirs = witness.landed("theirs.mp4", SOON).await;
-    let refused = hello(clients, true, json!({ "op": "hello", "since": {}, "topics": [format!("asset:{theirs}")] })).await;
+    let refused =
+        hello(clients, true, json!({ "op": "hello", "since": {}, "topics": [format!("asset:{theirs}")] })).await;
     assert_eq!(refused, Err(close::FORBIDDEN));
     let (status, problem) = clients.api(reqwest::Method::GET, &format!("/v1/assets/{theirs}"), None).await;
     assert_eq!((status.as_u16(), &problem["code"]), (404, &json!("not_found")), "{problem}");

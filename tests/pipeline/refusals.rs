@@ -36,7 +36,18 @@ fn bad_inputs() -> Vec<(&'static str, PathBuf, &'static str)> {
     let key = "00112233445566778899aabbccddeeff";
     let locked = made(
         "locked.mp4",
-        &["-i", &source, "-c", "copy", "-encryption_scheme", "cenc-aes-ctr", "-encryption_key", key, "-encryption_kid", key],
+        &[
+            "-i",
+            &source,
+            "-c",
+            "copy",
+            "-encryption_scheme",
+            "cenc-aes-ctr",
+            "-encryption_key",
+            key,
+            "-encryption_kid",
+            key,
+        ],
     );
     let long = pattern::pictures(64, 36, "5", 90.0);
     let large = pattern::pictures(2000, 1200, "5", 2.0);
@@ -57,10 +68,18 @@ fn bad_inputs() -> Vec<(&'static str, PathBuf, &'static str)> {
         ("words alone", made("words.mkv", &["-i", &subtitles]), "no_decodable_stream"),
         ("too large", written("large.mp4", &vec![0x55; usize::try_from(MAX_BYTES).unwrap() + 1]), "too_large"),
         ("too long", made("long.mp4", &[&["-f", "lavfi", "-i", &long][..], &x264].concat()), "too_long"),
-        ("too many pixels", made("pixels.mp4", &[&["-f", "lavfi", "-i", &large][..], &x264].concat()), "too_many_pixels"),
+        (
+            "too many pixels",
+            made("pixels.mp4", &[&["-f", "lavfi", "-i", &large][..], &x264].concat()),
+            "too_many_pixels",
+        ),
         ("too many streams", made("streams.mkv", &many), "too_many_streams"),
         ("zero bytes", written("nothing.mp4", b""), "empty"),
-        ("a kind that is not taken", made("song.mp3", &["-f", "lavfi", "-i", &pattern::sound(3.0, 44_100), "-c:a", "libmp3lame"]), "type_not_allowed"),
+        (
+            "a kind that is not taken",
+            made("song.mp3", &["-f", "lavfi", "-i", &pattern::sound(3.0, 44_100), "-c:a", "libmp3lame"]),
+            "type_not_allowed",
+        ),
     ]
 }
 
@@ -94,12 +113,15 @@ async fn bad_input_is_refused_with_a_code_and_a_sentence() {
     for (what, path, code) in &inputs {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let asset = events.landed(&name, SOON).await;
-        problems.extend(refused(clients, &mut events, &asset, &name, code).await.into_iter().map(|p| format!("{what}: {p}")));
+        problems.extend(
+            refused(clients, &mut events, &asset, &name, code).await.into_iter().map(|p| format!("{what}: {p}")),
+        );
     }
     let asset = events.landed("good.mp4", SOON).await;
     let end = events.ended(&asset, SOON).await;
     assert_eq!(end.kind, "asset.ready.v1", "{end:?}");
     problems.extend(at_the_door(clients).await);
+    problems.extend(on_the_command_line(&fleet, &inputs).await);
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
@@ -111,7 +133,10 @@ async fn refused(clients: &Clients, events: &mut Events, asset: &str, name: &str
     if end.kind != "asset.refused.v1" || end.data["code"] != code {
         problems.push(format!("event {} {}", end.kind, end.data));
     }
-    if detail["state"] != "refused" || detail["reason"]["code"] != code || detail["reason"]["detail"] != end.data["detail"] {
+    if detail["state"] != "refused"
+        || detail["reason"]["code"] != code
+        || detail["reason"]["detail"] != end.data["detail"]
+    {
         problems.push(format!("asset {} {}", detail["state"], detail["reason"]));
     }
     let sentence = end.data["detail"].as_str().unwrap_or_default();
@@ -127,6 +152,25 @@ async fn refused(clients: &Clients, events: &mut Events, asset: &str, name: &str
     }
     if events.count(asset, "asset.refused.v1") != 1 {
         problems.push("it was not refused once".into());
+    }
+    problems
+}
+
+/// The command line says the same, and its exit code too.
+async fn on_the_command_line(fleet: &Fleet, inputs: &[(&'static str, PathBuf, &'static str)]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (what, path, code) in inputs.iter().filter(|(what, ..)| ["encrypted", "too large", "noise"].contains(what)) {
+        let upload = tokio::process::Command::new(reelfleet_tests::executable())
+            .args(["upload", "--json"])
+            .arg(path)
+            .env("REELFLEET_GATEWAY", &fleet.clients.gateway)
+            .env("REELFLEET_API_KEY", &fleet.clients.api_key)
+            .output();
+        let output = tokio::time::timeout(SOON, upload).await.unwrap().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() || !said.contains(code) {
+            problems.push(format!("{what}: `upload` ended with {} and said {said}", output.status));
+        }
     }
     problems
 }

@@ -113,7 +113,8 @@ fn fragment(moof: &[u8], init: Init) -> Fragment {
     let default = |flag: u32, otherwise: u32| defaults.get(&flag).map_or(otherwise, |at| u32_at(tfhd, *at));
     let (duration, flags) = (default(0x8, init.duration), default(0x20, init.flags));
     let tfdt = find(traf, &[b"tfdt"]).unwrap();
-    let base = if tfdt[0] == 1 { u64::from_be_bytes(tfdt[4..12].try_into().unwrap()) } else { u64::from(u32_at(tfdt, 4)) };
+    let base =
+        if tfdt[0] == 1 { u64::from_be_bytes(tfdt[4..12].try_into().unwrap()) } else { u64::from(u32_at(tfdt, 4)) };
     let mut samples = Vec::new();
     for (kind, trun) in boxes(traf) {
         if kind == b"trun" {

@@ -41,7 +41,12 @@ pub struct Events {
 
 impl Events {
     /// Connects with a fresh ticket. `since` maps streams to positions of the given epoch.
-    pub async fn connect(clients: &Clients, topics: &[&str], epoch: Option<String>, since: BTreeMap<String, i64>) -> Self {
+    pub async fn connect(
+        clients: &Clients,
+        topics: &[&str],
+        epoch: Option<String>,
+        since: BTreeMap<String, i64>,
+    ) -> Self {
         let (status, ticket) = clients.api(reqwest::Method::POST, "/v1/realtime/tickets", Some(json!({}))).await;
         assert!(status.is_success(), "{ticket}");
         let mut request = ticket["url"].as_str().unwrap().into_client_request().unwrap();

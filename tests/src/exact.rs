@@ -86,7 +86,8 @@ pub async fn check(clients: &Clients, detail: &Value, wanted: &Wanted) -> Vec<St
         Some(url) => Some((url.to_string(), hls::track(clients, &url).await)),
         None => None,
     };
-    problems.unless(sound.is_some() == wanted.sound, || format!("sound: {}, wanted: {}", sound.is_some(), wanted.sound));
+    problems
+        .unless(sound.is_some() == wanted.sound, || format!("sound: {}, wanted: {}", sound.is_some(), wanted.sound));
     for (url, track) in tracks.iter().chain(&sound) {
         list(url, track, &mut problems);
     }
@@ -104,7 +105,8 @@ pub async fn check(clients: &Clients, detail: &Value, wanted: &Wanted) -> Vec<St
 
 fn sizes(master: &Master, wanted: &Wanted, problems: &mut Problems) {
     let sizes: Vec<_> = master.variants.iter().filter_map(|variant| variant.resolution).collect();
-    problems.unless(sizes.first().copied() == wanted.size, || format!("sizes {sizes:?}, wanted {:?} first", wanted.size));
+    problems
+        .unless(sizes.first().copied() == wanted.size, || format!("sizes {sizes:?}, wanted {:?} first", wanted.size));
     problems.unless(sizes.iter().all(|(w, h)| w % 2 == 0 && h % 2 == 0), || format!("odd sizes: {sizes:?}"));
     problems.unless(sizes.windows(2).all(|pair| pair[0].0 > pair[1].0), || format!("sizes do not fall: {sizes:?}"));
     let start = master.text.contains("#EXT-X-START:TIME-OFFSET=0");
@@ -120,13 +122,16 @@ fn list(url: &str, track: &Track, problems: &mut Problems) {
     for ((seconds, segment), fragment) in list.segments.iter().zip(&track.fragments) {
         let told: f64 = seconds.parse().unwrap();
         let long = fragment.duration() as f64 / f64::from(track.timescale);
-        problems.unless(told.round() as u64 <= list.target, || format!("{segment} lasts {told} s, target {}", list.target));
+        problems
+            .unless(told.round() as u64 <= list.target, || format!("{segment} lasts {told} s, target {}", list.target));
         problems.unless((told - long).abs() < 0.001, || format!("{segment} lasts {long} s, EXTINF says {told}"));
         problems.unless(fragment.samples.first().is_some_and(|s| s.sync), || format!("{segment} can't be entered"));
     }
     for pair in track.fragments.windows(2) {
         let end = pair[0].base + pair[0].duration();
-        problems.unless(end == pair[1].base, || format!("{name}: a segment ends at {end}, the next begins at {}", pair[1].base));
+        problems.unless(end == pair[1].base, || {
+            format!("{name}: a segment ends at {end}, the next begins at {}", pair[1].base)
+        });
     }
 }
 
@@ -135,8 +140,12 @@ fn aligned(tracks: &[(String, Track)], problems: &mut Problems) {
     let Some((_, first)) = tracks.first() else { return };
     let seconds = |track: &Track| track.list.segments.iter().map(|(seconds, _)| seconds.clone()).collect::<Vec<_>>();
     for (url, track) in &tracks[1..] {
-        problems.unless(seconds(track) == seconds(first), || format!("{url}: EXTINF {:?}, the first has {:?}", seconds(track), seconds(first)));
-        problems.unless(track.borders() == first.borders(), || format!("{url}: borders {:?}, the first has {:?}", track.borders(), first.borders()));
+        problems.unless(seconds(track) == seconds(first), || {
+            format!("{url}: EXTINF {:?}, the first has {:?}", seconds(track), seconds(first))
+        });
+        problems.unless(track.borders() == first.borders(), || {
+            format!("{url}: borders {:?}, the first has {:?}", track.borders(), first.borders())
+        });
     }
 }
 
@@ -157,7 +166,11 @@ fn pictures(tracks: &[(String, Track)], wanted: &Wanted, problems: &mut Problems
             // deeper B-frames than the first (it knows no signed offsets); the boxes tell the true times.
             let rising = shown.windows(2).all(|pair| pair[1].at > pair[0].at);
             problems.unless(rising && shown.len() == source.len(), || {
-                format!("{name}: {} pictures by ffmpeg, {} in the source; times rise: {rising}", shown.len(), source.len())
+                format!(
+                    "{name}: {} pictures by ffmpeg, {} in the source; times rise: {rising}",
+                    shown.len(),
+                    source.len()
+                )
             });
             same_numbers(name, track, &shown, &source, problems);
             let pair = pattern::flash(&source).zip(pattern::flash(&shown));
@@ -170,7 +183,9 @@ fn pictures(tracks: &[(String, Track)], wanted: &Wanted, problems: &mut Problems
 }
 
 fn same_times(name: &str, times: &[f64], source: &[Shown], problems: &mut Problems) {
-    problems.unless(times.len() == source.len(), || format!("{name}: {} pictures by boxes, {} in the source", times.len(), source.len()));
+    problems.unless(times.len() == source.len(), || {
+        format!("{name}: {} pictures by boxes, {} in the source", times.len(), source.len())
+    });
     problems.unless(times.windows(2).all(|pair| pair[1] > pair[0]), || format!("{name}: times do not rise"));
     let (Some(first), Some(zero)) = (times.first(), source.first()) else { return };
     let off = times.iter().zip(source).position(|(at, shown)| ((at - first) - (shown.at - zero.at)).abs() > TIME);
@@ -187,7 +202,9 @@ fn same_numbers(name: &str, track: &Track, shown: &[Shown], source: &[Shown], pr
         let row = |list: &[Shown]| list[around.clone()].iter().map(|s| s.number).collect::<Vec<_>>();
         let (is, was) = (row(shown), row(source));
         let joints: Vec<_> = track.borders();
-        problems.0.push(format!("{name}: picture {index} differs: {is:?}, source {was:?}; segments begin at {joints:?}"));
+        problems
+            .0
+            .push(format!("{name}: picture {index} differs: {is:?}, source {was:?}; segments begin at {joints:?}"));
     }
 }
 
@@ -199,21 +216,27 @@ fn format_of(name: &str, url: &str, problems: &mut Problems) {
     let usual = ["bt709", "unknown", "smpte170m", "bt470bg", "N/A", ""];
     problems.unless(usual.contains(&transfer.as_str()), || format!("{name} has the transfer {transfer}"));
     let order = field("field_order");
-    problems.unless(["progressive", "unknown", ""].contains(&order.as_str()), || format!("{name} is interlaced: {order}"));
+    problems
+        .unless(["progressive", "unknown", ""].contains(&order.as_str()), || format!("{name} is interlaced: {order}"));
 }
 
 /// Compares the sound.
 fn hear(url: &str, track: &Track, wanted: &Wanted, flash: Option<(f64, f64)>, problems: &mut Problems) {
     let source = text(&wanted.source);
     let (channels, rate) = (ffmpeg::probe(url, "a:0", "channels"), ffmpeg::probe(url, "a:0", "sample_rate"));
-    problems.unless((channels.as_str(), rate.as_str()) == ("2", "48000"), || format!("the sound has {channels} channels at {rate} Hz"));
+    problems.unless((channels.as_str(), rate.as_str()) == ("2", "48000"), || {
+        format!("the sound has {channels} channels at {rate} Hz")
+    });
     let begin = ffmpeg::start_time(&source, "a:0").unwrap_or(0.0);
-    let zero = ffmpeg::start_time(&source, "v:0").filter(|_| wanted.size.is_some()).map_or(begin, |video| video.min(begin));
+    let zero =
+        ffmpeg::start_time(&source, "v:0").filter(|_| wanted.size.is_some()).map_or(begin, |video| video.min(begin));
     let (was, is) = (pattern::sound_from_zero(&source), ffmpeg::samples(url));
     let first = track.borders().first().copied().unwrap_or(0.0);
     let end = was.len() as f64 / 48_000.0 - zero;
     let ends = first + is.len() as f64 / 48_000.0;
-    problems.unless((ends - end).abs() <= AAC_FRAME + TIME, || format!("the sound ends at {ends:.4} s, in the source at {end:.4} s"));
+    problems.unless((ends - end).abs() <= AAC_FRAME + TIME, || {
+        format!("the sound ends at {ends:.4} s, in the source at {end:.4} s")
+    });
     let samples: usize = track.fragments.iter().map(|f| f.samples.len() * 1024).sum();
     problems.unless(samples.abs_diff(is.len()) <= 1024, || format!("{samples} samples by boxes, {} decoded", is.len()));
     let beeps = pattern::beep(&was).zip(pattern::beep(&is));
@@ -245,7 +268,8 @@ fn same_waveform(was: &[f32], is: &[f32], offset: i64, beep: f64, problems: &mut
     let probe = is.len() / 2;
     let probe = if beeping(probe as i64 + offset, beep) { probe + 24_000 } else { probe };
     let probe = probe.min(is.len() - EDGE);
-    let best = (-SEARCH..=SEARCH).min_by(|a, b| against(probe, 2048, *a, 1.0).total_cmp(&against(probe, 2048, *b, 1.0)));
+    let best =
+        (-SEARCH..=SEARCH).min_by(|a, b| against(probe, 2048, *a, 1.0).total_cmp(&against(probe, 2048, *b, 1.0)));
     let lag = best.unwrap_or(0);
     let mut worst = (0.0, 0);
     let mut bad = Vec::new();
@@ -272,5 +296,55 @@ fn same_waveform(was: &[f32], is: &[f32], offset: i64, beep: f64, problems: &mut
 /// Whether a beep of the source is near this sample of its clock; `first` is when one of them begins.
 fn beeping(index: i64, first: f64) -> bool {
     let phase = (index as f64 / 48_000.0 - first).rem_euclid(pattern::BEAT);
-    phase > pattern::BEAT - 0.1 || phase < 0.25
+    !(0.25..=pattern::BEAT - 0.1).contains(&phase)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tone(seconds: usize) -> Vec<f32> {
+        (0..seconds * 48_000).map(|i| (i as f32 / 48_000.0 * 440.0 * std::f32::consts::TAU).sin() * 0.2).collect()
+    }
+
+    fn heard(was: &[f32], is: &[f32]) -> Vec<String> {
+        let mut problems = Problems::default();
+        // The beat is somewhere else: only the tone is compared.
+        same_waveform(was, is, 0, 0.0, &mut problems);
+        problems.0
+    }
+
+    #[test]
+    fn a_gap_a_click_and_a_drift_are_heard() {
+        let was = tone(8);
+        assert_eq!(heard(&was, &was), Vec::<String>::new());
+        let delayed: Vec<f32> = was.iter().skip(7).copied().collect();
+        assert_eq!(heard(&was, &delayed), Vec::<String>::new(), "one and the same lag is no fault");
+        let gap = [&was[..100_000], &was[101_024..]].concat();
+        assert!(!heard(&was, &gap).is_empty());
+        let mut click = was.clone();
+        click[120_000] = 0.9;
+        assert!(!heard(&was, &click).is_empty());
+        let drift: Vec<f32> = (0..was.len() - 40).map(|i| was[i + i / 10_000]).collect();
+        assert!(!heard(&was, &drift).is_empty());
+    }
+
+    #[test]
+    fn a_missing_a_doubled_and_a_late_picture_are_seen() {
+        let source: Vec<Shown> = (0..100)
+            .map(|i| Shown { at: f64::from(i) / 25.0, number: usize::try_from(i).ok(), flash: false })
+            .collect();
+        let times = |shown: &[Shown]| shown.iter().map(|s| s.at).collect::<Vec<_>>();
+        let seen = |shown: &[Shown]| {
+            let mut problems = Problems::default();
+            same_times("x", &times(shown), &source, &mut problems);
+            problems.0.len()
+        };
+        assert_eq!(seen(&source), 0);
+        assert!(seen(&[&source[..50], &source[51..]].concat()) > 0);
+        assert!(seen(&[&source[..50], &source[49..]].concat()) > 0);
+        let late: Vec<Shown> =
+            source.iter().map(|s| Shown { at: s.at + if s.at > 2.0 { 0.003 } else { 0.0 }, ..*s }).collect();
+        assert_eq!(seen(&late), 1);
+    }
 }

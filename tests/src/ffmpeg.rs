@@ -14,7 +14,8 @@ pub struct Frame {
 
 /// Runs `ffmpeg` and gives its standard output; panics with its words where it fails.
 pub fn ffmpeg(args: &[&str]) -> Vec<u8> {
-    let output = Command::new("ffmpeg").args(["-hide_banner", "-loglevel", "error", "-nostdin", "-y"]).args(args).output();
+    let output =
+        Command::new("ffmpeg").args(["-hide_banner", "-loglevel", "error", "-nostdin", "-y"]).args(args).output();
     let output = output.expect("ffmpeg is installed by `make setup-test`");
     assert!(output.status.success(), "ffmpeg {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
     output.stdout
@@ -27,7 +28,8 @@ pub fn ffmpeg_to(args: &[&str], more: &[&str]) -> Vec<u8> {
 
 /// Every picture of an input's first video stream, as decoded, none dropped or doubled.
 pub fn frames(input: &str) -> Vec<Frame> {
-    let args = ["-i", input, "-map", "0:v:0", "-vsync", "passthrough", "-enc_time_base", "1/90000", "-f", "framemd5", "-"];
+    let args =
+        ["-i", input, "-map", "0:v:0", "-vsync", "passthrough", "-enc_time_base", "1/90000", "-f", "framemd5", "-"];
     md5_lines(&String::from_utf8(ffmpeg(&args)).unwrap())
 }
 
@@ -63,7 +65,9 @@ pub fn probe(input: &str, stream: &str, field: &str) -> String {
     let args = ["-v", "error", "-select_streams", stream, "-show_entries", &entry, "-of", "csv=p=0", input];
     let output = Command::new("ffprobe").args(args).output().unwrap();
     assert!(output.status.success(), "ffprobe {input}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().lines().next().unwrap_or_default().trim_end_matches(',').to_owned()
+    let text = String::from_utf8(output.stdout).unwrap();
+    // Playlists have programs, some of which are without the stream: empty lines.
+    text.lines().find(|line| !line.is_empty()).unwrap_or_default().trim_end_matches(',').to_owned()
 }
 
 /// When one stream begins on the input's clock, in seconds; `None` where there is no such stream.
@@ -74,7 +78,11 @@ pub fn start_time(input: &str, stream: &str) -> Option<f64> {
 /// Makes a file by `ffmpeg` unless it is there.
 pub fn make(path: &Path, args: &[&str]) {
     if !path.exists() {
-        let part = path.with_extension(format!("{}.part.{}", std::process::id(), path.extension().unwrap_or_default().to_string_lossy()));
+        let part = path.with_extension(format!(
+            "{}.part.{}",
+            std::process::id(),
+            path.extension().unwrap_or_default().to_string_lossy()
+        ));
         let mut all: Vec<&str> = args.to_vec();
         let name = part.to_string_lossy().into_owned();
         all.push(&name);

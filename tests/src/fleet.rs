@@ -79,7 +79,10 @@ impl Fleet {
 
     /// The process ids of a role, as the ready file names them.
     pub fn pids(&self, role: &str) -> Vec<i64> {
-        self.ready["pids"][role].as_array().map(|pids| pids.iter().filter_map(Value::as_i64).collect()).unwrap_or_default()
+        self.ready["pids"][role]
+            .as_array()
+            .map(|pids| pids.iter().filter_map(Value::as_i64).collect())
+            .unwrap_or_default()
     }
 
     /// The folder of logs.

@@ -132,7 +132,8 @@ pub async fn master(clients: &Clients, url: &str) -> Master {
 /// Reads the text of a media playlist that lies at `url`.
 pub fn media(text: &str, url: &Url) -> Media {
     let tag = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
-    let map = text.lines().find(|line| line.starts_with("#EXT-X-MAP:")).unwrap_or_else(|| panic!("no init segment: {text}"));
+    let map =
+        text.lines().find(|line| line.starts_with("#EXT-X-MAP:")).unwrap_or_else(|| panic!("no init segment: {text}"));
     let start = text.lines().find(|line| line.starts_with("#EXT-X-START:"));
     let mut segments = Vec::new();
     let mut seconds = None;

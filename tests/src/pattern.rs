@@ -124,7 +124,17 @@ mod tests {
         let numbers: Vec<_> = shown.iter().map(|picture| picture.number).collect();
         assert_eq!(numbers, (0..180).map(Some).collect::<Vec<_>>());
         assert!((flash(&shown).unwrap() - 5.0).abs() < 0.034);
-        ffmpeg(&["-i", &path.clone(), "-vf", "transpose=1", "-c:v", "libx264", "-preset", "ultrafast", &format!("{path}.mkv")]);
+        ffmpeg(&[
+            "-i",
+            &path.clone(),
+            "-vf",
+            "transpose=1",
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            &format!("{path}.mkv"),
+        ]);
         let turned = read(&format!("{path}.mkv"), &[]);
         assert!(turned.iter().filter(|picture| picture.number.is_none()).count() > 60, "a turned picture is noticed");
     }

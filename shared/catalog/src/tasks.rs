@@ -163,7 +163,13 @@ impl Catalog {
     }
 
     /// Fences the last attempt, so that the task can be failed by whoever found it.
-    async fn take_exhausted(&self, step: &Step, lease: Lease, error: String, lease_ms: i64) -> Result<Leased, CatalogError> {
+    async fn take_exhausted(
+        &self,
+        step: &Step,
+        lease: Lease,
+        error: String,
+        lease_ms: i64,
+    ) -> Result<Leased, CatalogError> {
         let (rows, _) = self
             .write(
                 Statement::new(

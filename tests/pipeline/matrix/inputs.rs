@@ -12,11 +12,23 @@ pub struct Input {
     pub wanted: Wanted,
 }
 
+/// The input whose fields differ.
+pub const COMBED: &str = "interlaced H.264 in MP4";
+/// The input of high dynamic range.
+pub const HDR: &str = "HDR10";
 const LONG: f64 = 12.0;
 const X264: [&str; 8] = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "26", "-g", "50"];
 /// An open GOP with a pyramid of B-frames, keyframes every two seconds.
-const OPEN_GOP: [&str; 8] =
-    ["-c:v", "libx264", "-preset", "veryfast", "-crf", "26", "-x264-params", "open-gop=1:keyint=50:min-keyint=50:scenecut=0:bframes=3:b-pyramid=normal"];
+const OPEN_GOP: [&str; 8] = [
+    "-c:v",
+    "libx264",
+    "-preset",
+    "veryfast",
+    "-crf",
+    "26",
+    "-x264-params",
+    "open-gop=1:keyint=50:min-keyint=50:scenecut=0:bframes=3:b-pyramid=normal",
+];
 const AAC: [&str; 4] = ["-c:a", "aac", "-b:a", "128k"];
 
 struct Maker {
@@ -74,36 +86,110 @@ pub fn all() -> Vec<Input> {
     add("edit list", Wanted::new(&edited, small));
     let mov = maker.copy("quicktime.mov", &base, &[], &["-f", "mov"]);
     add("MOV", Wanted::new(&mov, wide));
-    let vp9 = ["-c:v", "libvpx-vp9", "-b:v", "300k", "-auto-alt-ref", "1", "-lag-in-frames", "16", "-g", "60", "-deadline", "good", "-cpu-used", "8", "-c:a", "libopus"];
+    let vp9 = [
+        "-c:v",
+        "libvpx-vp9",
+        "-b:v",
+        "300k",
+        "-auto-alt-ref",
+        "1",
+        "-lag-in-frames",
+        "16",
+        "-g",
+        "60",
+        "-deadline",
+        "good",
+        "-cpu-used",
+        "8",
+        "-c:a",
+        "libopus",
+    ];
     add("WebM VP9/Opus", Wanted::new(&maker.film("vp9.webm", small, "25", LONG, &vp9), small));
     let variable = ["-vf", "select='lt(mod(n\\,48)\\,20)+not(mod(n\\,3))'", "-vsync", "passthrough"];
     let rate = ["-enc_time_base", "1/24000"];
-    add("variable frame rate", Wanted::new(&maker.film("variable.mp4", small, "24", LONG, &with(&[&variable, &rate, &X264, &AAC])), small));
+    add(
+        "variable frame rate",
+        Wanted::new(&maker.film("variable.mp4", small, "24", LONG, &with(&[&variable, &rate, &X264, &AAC])), small),
+    );
     add("29.97", Wanted::new(&maker.film("ntsc.mp4", small, "30000/1001", LONG, &with(&[&X264, &AAC])), small));
     add("59.94", Wanted::new(&maker.film("ntsc60.mp4", small, "60000/1001", LONG, &with(&[&X264, &AAC])), small));
     let upright = ["-vf", "transpose=clock"];
     let turned = maker.film("turned.mp4", (360, 640), "30", LONG, &with(&[&upright, &X264, &AAC]));
     let phone = maker.copy("phone.mp4", &turned, &[], &["-metadata:s:v", "rotate=90"]);
     add("rotated phone video", Wanted::new(&phone, (360, 640)));
-    let fields = ["-vf", "setfield=tff", "-flags", "+ildct+ilme", "-top", "1", "-c:v", "mpeg2video", "-b:v", "2M", "-g", "12", "-bf", "2", "-c:a", "mp2"];
-    add("interlaced MPEG-2 in MPEG-TS", Wanted::new(&maker.film("interlaced.ts", (720, 576), "25", LONG, &fields), (720, 576)));
-    add("interlaced H.264 in MP4", Wanted::new(&interlaced(&maker), (640, 480)));
+    let fields = [
+        "-vf",
+        "setfield=tff",
+        "-flags",
+        "+ildct+ilme",
+        "-top",
+        "1",
+        "-c:v",
+        "mpeg2video",
+        "-b:v",
+        "2M",
+        "-g",
+        "12",
+        "-bf",
+        "2",
+        "-c:a",
+        "mp2",
+    ];
+    add(
+        "interlaced MPEG-2 in MPEG-TS",
+        Wanted::new(&maker.film("interlaced.ts", (720, 576), "25", LONG, &fields), (720, 576)),
+    );
+    add(COMBED, Wanted::new(&interlaced(&maker), (640, 480)));
     let planar = ["-vf", "scale=479:269:flags=neighbor,setsar=1", "-pix_fmt", "yuv444p"];
-    add("odd dimensions, 4:4:4", Wanted::new(&maker.film("odd.mp4", (478, 268), "24", LONG, &with(&[&planar, &X264, &AAC])), (478, 268)));
+    add(
+        "odd dimensions, 4:4:4",
+        Wanted::new(&maker.film("odd.mp4", (478, 268), "24", LONG, &with(&[&planar, &X264, &AAC])), (478, 268)),
+    );
     let anamorphic = ["-vf", "setsar=4/3"];
-    add("non-square pixels", Wanted::new(&maker.film("anamorphic.mp4", (480, 360), "25", LONG, &with(&[&anamorphic, &X264, &AAC])), wide));
-    add("10-bit H.264", Wanted::new(&maker.film("10-bit.mp4", small, "25", LONG, &with(&[&["-pix_fmt", "yuv420p10le"], &X264, &AAC])), small));
-    add("HDR10", Wanted::new(&maker.film("hdr10.mp4", small, "24", LONG, &with(&[&HDR10, &AAC])), small));
+    add(
+        "non-square pixels",
+        Wanted::new(&maker.film("anamorphic.mp4", (480, 360), "25", LONG, &with(&[&anamorphic, &X264, &AAC])), wide),
+    );
+    add(
+        "10-bit H.264",
+        Wanted::new(
+            &maker.film("10-bit.mp4", small, "25", LONG, &with(&[&["-pix_fmt", "yuv420p10le"], &X264, &AAC])),
+            small,
+        ),
+    );
+    add(HDR, Wanted::new(&maker.film("hdr10.mp4", small, "24", LONG, &with(&[&HDR10, &AAC])), small));
     let deaf = maker.silent("silent.mp4", small, "25", LONG, &X264);
     add("no audio", Wanted::new(&deaf, small).silent());
     add("one single frame", Wanted::new(&maker.silent("one.mp4", small, "25", 0.04, &X264), small).silent());
-    add("one keyframe", Wanted::new(&maker.silent("one-keyframe.mp4", small, "25", 20.0, &["-c:v", "libx264", "-preset", "ultrafast", "-g", "9999", "-sc_threshold", "0"]), small).silent());
+    add(
+        "one keyframe",
+        Wanted::new(
+            &maker.silent(
+                "one-keyframe.mp4",
+                small,
+                "25",
+                20.0,
+                &["-c:v", "libx264", "-preset", "ultrafast", "-g", "9999", "-sc_threshold", "0"],
+            ),
+            small,
+        )
+        .silent(),
+    );
     sounds(&maker, &base, &mut add);
     inputs
 }
 
 const HDR10: [&str; 12] = [
-    "-vf", "scale=out_color_matrix=bt2020nc,format=yuv420p10le", "-color_primaries", "bt2020", "-color_trc", "smpte2084", "-c:v", "libx265", "-preset", "ultrafast",
+    "-vf",
+    "scale=out_color_matrix=bt2020nc,format=yuv420p10le",
+    "-color_primaries",
+    "bt2020",
+    "-color_trc",
+    "smpte2084",
+    "-c:v",
+    "libx265",
+    "-preset",
+    "ultrafast",
     "-x265-params",
     "log-level=none:keyint=48:min-keyint=48:open-gop=1:bframes=4:scenecut=0:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:hdr10=1:master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):max-cll=1000,400",
 ];
@@ -112,7 +198,9 @@ const HDR10: [&str; 12] = [
 /// from frame to frame alone.
 fn interlaced(maker: &Maker) -> PathBuf {
     let (video, audio) = (pattern::pictures(640, 480, "25", LONG), pattern::sound(LONG, 48_000));
-    let bars = format!("color=black:s=640x24:r=50:d={LONG}[back];color=white:s=48x24:r=50:d={LONG}[bar];[back][bar]overlay=x='mod(n*16,640)'");
+    let bars = format!(
+        "color=black:s=640x24:r=50:d={LONG}[back];color=white:s=48x24:r=50:d={LONG}[bar];[back][bar]overlay=x='mod(n*16,640)'"
+    );
     let graph = format!(
         "{video},fps=50[numbers];{bars}[strip];[numbers][strip]overlay=0:0,interlace=lowpass=off,setfield=tff[out]"
     );
@@ -125,7 +213,10 @@ fn interlaced(maker: &Maker) -> PathBuf {
 fn sounds(maker: &Maker, base: &Path, add: &mut impl FnMut(&'static str, Wanted)) {
     let alone = |path: PathBuf| Wanted { size: None, ..Wanted::new(&path, (0, 0)) };
     let tone = pattern::sound(40.0, 44_100);
-    add("audio only, MP3", alone(maker.run("tone.mp3", &["-f", "lavfi", "-i", &tone, "-c:a", "libmp3lame", "-b:a", "192k"])));
+    add(
+        "audio only, MP3",
+        alone(maker.run("tone.mp3", &["-f", "lavfi", "-i", &tone, "-c:a", "libmp3lame", "-b:a", "192k"])),
+    );
     let flac = pattern::sound(40.0, 48_000);
     add("audio only, FLAC", alone(maker.run("tone.flac", &["-f", "lavfi", "-i", &flac])));
     let t = pattern::tone();

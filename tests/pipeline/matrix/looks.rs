@@ -12,7 +12,9 @@ pub async fn sizes(clients: &Clients, asset: &str, own: (u64, u64)) -> Vec<Strin
     let mut problems = Vec::new();
     for width in [320, 640, own.0] {
         for format in ["jpeg", "webp"] {
-            let found = pictures_of(&detail).iter().find(|p| p["kind"] == "size" && p["width"] == width && p["format"] == format);
+            let found = pictures_of(&detail)
+                .iter()
+                .find(|p| p["kind"] == "size" && p["width"] == width && p["format"] == format);
             match found {
                 None => problems.push(format!("no {format} {width} wide: {}", detail["pictures"])),
                 Some(picture) => problems.extend(one(clients, picture, own).await),
@@ -64,7 +66,11 @@ async fn one(clients: &Clients, picture: &Value, own: (u64, u64)) -> Vec<String>
         problems.push(format!("{url}: {status} {kind}, {bytes} bytes; said: {picture}"));
     }
     let name = url.to_owned();
-    let (width, height) = tokio::task::spawn_blocking(move || (ffmpeg::probe(&name, "v:0", "width"), ffmpeg::probe(&name, "v:0", "height"))).await.unwrap();
+    let (width, height) = tokio::task::spawn_blocking(move || {
+        (ffmpeg::probe(&name, "v:0", "width"), ffmpeg::probe(&name, "v:0", "height"))
+    })
+    .await
+    .unwrap();
     if (width.parse().ok(), height.parse().ok()) != (picture["width"].as_u64(), picture["height"].as_u64()) {
         problems.push(format!("{url} has {width}x{height}; said: {picture}"));
     }
@@ -101,7 +107,8 @@ async fn storyboard(clients: &Clients, detail: &Value, cues: &Value) -> Vec<Stri
         let place: Vec<u64> = place.split(',').map(|number| number.parse().unwrap()).collect();
         let picture = pictures_of(detail).iter().find(|p| p["name"] == sprite);
         let fits = picture.is_some_and(|picture| {
-            place[0] + place[2] <= picture["width"].as_u64().unwrap() && place[1] + place[3] <= picture["height"].as_u64().unwrap()
+            place[0] + place[2] <= picture["width"].as_u64().unwrap()
+                && place[1] + place[3] <= picture["height"].as_u64().unwrap()
         });
         if !fits {
             problems.push(format!("{sprite}#{place:?} is not there: {}", detail["pictures"]));
@@ -118,6 +125,43 @@ fn seconds(time: &str) -> f64 {
     time.split(':').fold(0.0, |sum, part| sum * 60.0 + part.trim().parse::<f64>().unwrap())
 }
 
+/// How much of the upper edge is combed: differences between neighbouring lines, over those along the lines.
+fn combing(input: &str) -> f64 {
+    const WIDE: usize = 640;
+    const HIGH: usize = 16;
+    let graph = format!("crop=iw:ih/24:0:0,scale={WIDE}:{HIGH}:flags=neighbor,format=gray");
+    let strip = ["-map", "0:v:0", "-frames:v", "100", "-vf", &graph, "-f", "rawvideo", "-"];
+    let pixels = ffmpeg::ffmpeg_to(
+        &["-allowed_extensions", "ALL"].repeat(usize::from(input.starts_with("http"))),
+        &[&["-i", input], &strip[..]].concat(),
+    );
+    let (mut along, mut across) = (0.0, 0.0);
+    for picture in pixels.chunks_exact(WIDE * HIGH) {
+        for y in 2..HIGH - 3 {
+            for x in 0..WIDE - 1 {
+                let at = |x: usize, y: usize| f64::from(picture[y * WIDE + x]);
+                along += (at(x, y) - at(x + 1, y)).abs();
+                across += (at(x, y) - at(x, y + 1)).abs();
+            }
+        }
+    }
+    across / (along + 1.0)
+}
+
+/// An interlaced source is combed, its result is not.
+pub async fn deinterlaced(detail: &Value, wanted: &Wanted) -> Vec<String> {
+    let (source, result) =
+        (reelfleet_tests::text(&wanted.source), detail["playback"]["url"].as_str().unwrap().to_owned());
+    let (was, is) = tokio::task::spawn_blocking(move || (combing(&source), combing(&result))).await.unwrap();
+    if was < 3.0 {
+        vec![format!("the source is hardly combed ({was:.2}): the test is wrong")]
+    } else if is > 1.0 {
+        vec![format!("the result is combed: {is:.2}, the source {was:.2}")]
+    } else {
+        Vec::new()
+    }
+}
+
 /// `metadata.json`: written when the asset's row has changed, so it is waited for.
 pub async fn description(clients: &Clients, asset: &str, wanted: &Wanted) -> Vec<String> {
     let key = format!("out/{asset}/metadata.json");
@@ -128,7 +172,8 @@ pub async fn description(clients: &Clients, asset: &str, wanted: &Wanted) -> Vec
             let json: Value = serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{key}: {error}"));
             if json.to_string().contains("\"ready\"") {
                 let text = json.to_string();
-                let named = text.contains(asset) && wanted.size.is_none_or(|(_, height)| text.contains(&height.to_string()));
+                let named =
+                    text.contains(asset) && wanted.size.is_none_or(|(_, height)| text.contains(&height.to_string()));
                 return if named { Vec::new() } else { vec![format!("metadata.json: {text}")] };
             }
             last = json.to_string();

@@ -21,7 +21,6 @@ async fn every_input_becomes_exactly_its_source() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "long"]
 async fn three_hours_become_exactly_their_source() {
     let input = tokio::task::spawn_blocking(inputs::three_hours).await.unwrap();
     let fleet = Fleet::start(Options::args(&["--transcoders", "2"])).await;
@@ -76,6 +75,12 @@ async fn through(fleet: &Fleet, inputs: Vec<Input>, pictures: bool) -> Vec<Strin
                 found.extend(looks::pictures(&clients, &detail, &input.wanted).await);
                 found.extend(looks::description(&clients, &asset, &input.wanted).await);
             }
+            if input.name == inputs::COMBED {
+                found.extend(looks::deinterlaced(&detail, &input.wanted).await);
+            }
+            if input.name == inputs::HDR && !found_bt709(&detail).await {
+                found.push("the tone-mapped result is not marked BT.709".into());
+            }
             found.into_iter().map(|problem| format!("{}: {problem}", input.name)).collect::<Vec<_>>()
         });
     }
@@ -83,4 +88,12 @@ async fn through(fleet: &Fleet, inputs: Vec<Input>, pictures: bool) -> Vec<Strin
         problems.extend(found.unwrap());
     }
     problems
+}
+
+/// Whether the result says that it is BT.709, as browsers take it.
+async fn found_bt709(detail: &serde_json::Value) -> bool {
+    let url = detail["playback"]["url"].as_str().unwrap().to_owned();
+    let fields = ["color_transfer", "color_primaries", "color_space"];
+    let told = move || fields.map(|field| reelfleet_tests::ffmpeg::probe(&url, "v:0", field));
+    tokio::task::spawn_blocking(told).await.unwrap().iter().all(|value| value == "bt709")
 }

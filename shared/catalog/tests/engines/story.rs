@@ -212,7 +212,10 @@ async fn leases(catalog: &Catalog, film: &Landed) {
     assert_eq!(late.token, 4, "taken over after its end and the grace");
     assert!(catalog.retry(&step(NOW), &third, NOW, "late", false).await.unwrap_err().is_conflict(), "fenced");
     catalog.continue_later(&step(NOW), &late).await.unwrap();
-    assert!(matches!(catalog.lease(&step(NOW), &TaskId::from_uuid(id()), LEASE_MS).await.unwrap(), Leased::Over), "never was");
+    assert!(
+        matches!(catalog.lease(&step(NOW), &TaskId::from_uuid(id()), LEASE_MS).await.unwrap(), Leased::Over),
+        "never was"
+    );
 }
 
 async fn processed(catalog: &Catalog, film: Landed) -> Landed {
@@ -237,7 +240,10 @@ async fn processed(catalog: &Catalog, film: Landed) -> Landed {
     assert_eq!(catalog.win_progress(NOW + 1, &film.job, 20.0).await.unwrap(), None, "too soon");
     assert_eq!(catalog.win_progress(NOW + 600, &film.job, 5.0).await.unwrap(), Some((10.0, 2)), "never falls");
 
-    assert!(matches!(catalog.lease(&step(NOW), &publish.envelope.task, LEASE_MS).await.unwrap(), Leased::Over), "not armed yet");
+    assert!(
+        matches!(catalog.lease(&step(NOW), &publish.envelope.task, LEASE_MS).await.unwrap(), Leased::Over),
+        "not armed yet"
+    );
     for (number, task) in chunks.iter().enumerate() {
         let lease = lease(catalog, NOW, task).await;
         catalog.open_attempt(&step(NOW), &lease, "out/x/").await.unwrap();
