@@ -337,6 +337,9 @@ async fn published(catalog: &Catalog, film: &Landed, publish: &NewTask) {
         film.asset
     );
     assert_eq!(catalog.live_assets_of_key("up", "in/film").await.unwrap().len(), 0, "it has ended");
+    assert_eq!(catalog.assets_of_key("default", "up", "in/film", 10).await.unwrap().len(), 1);
+    assert_eq!(catalog.assets_of_key("other", "up", "in/film", 10).await.unwrap().len(), 0);
+    assert_eq!(catalog.asset_state(&film.asset).await.unwrap(), Some(("default".into(), AssetState::Ready)));
 }
 
 async fn pictures_and_ends(catalog: &Catalog) {
