@@ -65,7 +65,7 @@ mod tests {
         let kind = |path| Output::at(path).map(|output| output.content_type);
         assert_eq!(kind("master.m3u8"), Some("application/vnd.apple.mpegurl"));
         assert_eq!(kind("t/tsk_1/2/720p-00001-0003.m4s"), Some("video/mp4"));
-        assert_eq!(kind("t/tsk_1/2/audio-init.mp4"), Some("audio/mp4"));
+        assert_eq!(kind("init/audio-0123456789abcdef.mp4"), Some("audio/mp4"));
         assert_eq!(kind("storyboard.vtt"), Some("text/vtt; charset=utf-8"));
         assert_eq!(kind("poster-640.jpg"), Some("image/jpeg"));
         for bad in [

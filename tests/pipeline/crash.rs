@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use reelfleet_tests::clients::Clients;
 use reelfleet_tests::{Events, Fleet, Options, Wanted, check, ffmpeg, hls, media, pattern};
 
 const SOON: Duration = Duration::from_secs(180);
 const SECONDS: f64 = 80.0;
 
 /// Grainy, so that encoding takes a while: 360p with sound, keyframes every two seconds.
-fn grainy_film() -> std::path::PathBuf {
+pub fn grainy_film() -> std::path::PathBuf {
     let path = media().join("grainy.mp4");
     let video = format!("{},noise=alls=24:allf=t", pattern::pictures(640, 360, "25", SECONDS));
     let sound = pattern::sound(SECONDS, 48_000);
@@ -25,6 +26,9 @@ async fn a_transcoder_killed_in_the_middle_loses_nothing() {
     let mut options = Options::args(&["--transcoders", "2"]);
     for name in ["REELFLEET_VISIBILITY_SECONDS", "REELFLEET_RECONCILE_SECONDS", "REELFLEET_STRANDED_SECONDS"] {
         options.env.push((name.into(), "6".into()));
+    }
+    for name in ["REELFLEET_JANITOR_SECONDS", "REELFLEET_LOSER_AGE_SECONDS"] {
+        options.env.push((name.into(), "2".into()));
     }
     let fleet = Fleet::start(options).await;
     let clients = &fleet.clients;
@@ -76,6 +80,14 @@ async fn a_transcoder_killed_in_the_middle_loses_nothing() {
     let end = events.ended(&asset, SOON).await;
     assert_eq!(end.kind, "asset.ready.v1", "{end:?}");
     note("ready");
+    let master = hls::master(clients, clients.asset(&asset).await["playback"]["url"].as_str().unwrap()).await;
+    let mut named = BTreeSet::new();
+    for url in master.variants.iter().map(|variant| &variant.url).chain(&master.audio) {
+        let list = hls::track(clients, url).await.list;
+        named.extend(list.segments.iter().map(|(_, url)| key_of(url)).chain([key_of(&list.init)]));
+    }
+    swept(clients, &asset, &named).await;
+    note("swept");
     let detail = clients.asset(&asset).await;
     let problems = check(clients, &detail, &Wanted::new(&film, (640, 360))).await;
     assert!(problems.is_empty(), "{}", problems.join("\n"));
@@ -95,4 +107,27 @@ async fn a_transcoder_killed_in_the_middle_loses_nothing() {
     }
     let completed = events.seen.iter().filter(|event| event.kind == "rendition.completed.v1").count();
     assert_eq!(completed, early.variants.len() + 1);
+}
+
+/// The part of a URL that is a key below the generation's folder.
+fn key_of(url: &reqwest::Url) -> String {
+    // `/p/{token}/` stands for the folder.
+    url.path().splitn(4, '/').nth(3).unwrap_or_else(|| panic!("{url}")).to_owned()
+}
+
+/// Waits until the janitor has left exactly the segments that playlists name.
+async fn swept(clients: &Clients, asset: &str, named: &BTreeSet<String>) {
+    let prefix = format!("out/{asset}/g1/");
+    let mut left = BTreeSet::new();
+    for _ in 0..300 {
+        let keys = clients.outputs(&prefix).await;
+        let media = |key: &&str| key.ends_with(".m4s") || key.ends_with(".mp4");
+        left = keys.iter().filter_map(|key| key.strip_prefix(&prefix)).filter(media).map(str::to_owned).collect();
+        assert!(named.is_subset(&left), "named and gone: {:?}", named.difference(&left));
+        if left.len() == named.len() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("garbage stays: {:?}", left.difference(named));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_sqs::types::QueueAttributeName;
 use reelfleet_tests::clients::Clients;
-use reelfleet_tests::{Events, Fleet, Options, ffmpeg, media, pattern};
+use reelfleet_tests::{Events, Fleet, Options, ffmpeg, media, pattern, text};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(90);
@@ -68,6 +68,52 @@ async fn what_s3_announces_is_done_once_whatever_the_name() {
     names(clients, &mut events, &film).await;
     not_understood(clients, &mut events, &film).await;
     gone(clients, &mut events, &film).await;
+    let long = tokio::task::spawn_blocking(crate::crash::grainy_film).await.unwrap();
+    let other = media().join("grainy-other.mp4");
+    let (from, to) = (text(&long), other.clone());
+    let copy = move || ffmpeg::make(&to, &["-i", &from, "-c", "copy", "-metadata", "title=other bytes"]);
+    tokio::task::spawn_blocking(copy).await.unwrap();
+    replaced(clients, &mut events, [&long, &film, &other]).await;
+    removed(clients, &mut events, &long).await;
+}
+
+/// Another object under the same key is another asset; it ends the unfinished one, whose bytes are gone.
+async fn replaced(clients: &Clients, events: &mut Events, films: [&std::path::PathBuf; 3]) {
+    let key = "replaced.mp4";
+    clients.drop_file(key, films[0]).await;
+    let first = events.landed(key, SOON).await;
+    events.wait(SOON, |event| event.subject == first && event.kind == "job.started.v1").await;
+    clients.drop_file(key, films[1]).await;
+    let end = events.ended(&first, SOON).await;
+    assert_eq!((end.kind.as_str(), &end.data["code"]), ("asset.failed.v1", &json!("source_replaced")), "{end:?}");
+    let again = |event: &reelfleet_tests::events::Pushed| {
+        event.kind == "asset.uploaded.v1" && event.data["name"] == key && event.subject != first
+    };
+    let second = events.wait(SOON, again).await.subject;
+    assert_eq!(events.ended(&second, SOON).await.kind, "asset.ready.v1");
+    // A finished asset keeps what it has when its source is replaced.
+    clients.drop_file(key, films[2]).await;
+    let newer = |event: &reelfleet_tests::events::Pushed| {
+        event.kind == "asset.uploaded.v1" && event.data["name"] == key && ![&first, &second].contains(&&event.subject)
+    };
+    let third = events.wait(SOON, newer).await.subject;
+    assert_eq!(clients.asset(&second).await["state"], "ready");
+    clients.s3.delete_object().bucket(&clients.uploads).key(key).send().await.unwrap();
+    assert_eq!(events.ended(&third, SOON).await.kind, "asset.failed.v1");
+    assert_eq!(assets_of(clients, key).await.len(), 3);
+}
+
+/// A source that is removed cancels what is unfinished, and the queue goes on.
+async fn removed(clients: &Clients, events: &mut Events, long: &std::path::Path) {
+    let key = "removed.mp4";
+    clients.drop_file(key, long).await;
+    let asset = events.landed(key, SOON).await;
+    events.wait(SOON, |event| event.subject == asset && event.kind == "asset.playable.v1").await;
+    clients.s3.delete_object().bucket(&clients.uploads).key(key).send().await.unwrap();
+    let end = events.ended(&asset, SOON).await;
+    assert_eq!((end.kind.as_str(), &end.data["code"]), ("asset.failed.v1", &json!("source_missing")), "{end:?}");
+    let detail = clients.asset(&asset).await;
+    assert_eq!((detail["state"].as_str(), detail["playback"].is_null()), (Some("failed"), true), "{detail:#}");
 }
 
 /// The same notification three more times, out of order, with S3's test between them.
@@ -114,7 +160,7 @@ async fn thrice(clients: &Clients, events: &mut Events, film: &std::path::Path) 
     let masters = clients.outputs("out/").await.into_iter().filter(|key| key.ends_with("/master.m3u8")).count();
     assert_eq!(masters, 2, "one set of objects for each of the two");
     let folders = clients.outputs(&format!("out/{asset}/")).await;
-    assert_eq!(folders.iter().filter(|key| key.contains("-init.mp4")).count(), 1, "{folders:?}");
+    assert_eq!(folders.iter().filter(|key| key.contains("/init/")).count(), 1, "{folders:?}");
 }
 
 /// Keys with everything that an encoding may trip over.

@@ -76,8 +76,51 @@ async fn who_was_away_gets_what_was_missed_once_and_in_order() {
         .collect();
     assert!(percents.is_sorted(), "progress falls: {percents:?}");
 
+    by_events(clients, &asset, &positions).await;
     foreign(clients, &mut witness, &film).await;
     strangers(clients, &stream, &epoch).await;
+}
+
+/// The same by server-sent events, from the middle of the asset's own stream: `Last-Event-ID` resumes.
+async fn by_events(clients: &Clients, asset: &str, own: &[i64]) {
+    let url = format!("{}/v1/events?topics=asset:{asset}", clients.gateway);
+    let open = |last: Option<String>| {
+        let mut request = clients.http.get(&url).bearer_auth(&clients.api_key).header("accept", "text/event-stream");
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        request.send()
+    };
+    let topic = format!("asset:{asset}");
+    let live = Events::connect(clients, &[&topic], None, BTreeMap::new()).await;
+    let ServerFrame::Welcome { positions, epoch, .. } = &live.welcome else { panic!("{:?}", live.welcome) };
+    let beginning = BTreeMap::from([(positions.keys().next().unwrap().clone(), 0)]);
+    let mut whole = Events::connect(clients, &[&topic], Some(epoch.clone()), beginning).await;
+    whole.ended(asset, SOON).await;
+    let logged = |list: &[reelfleet_tests::events::Pushed]| {
+        list.iter().filter(|event| event.kind != "job.progressed.v1").map(|event| event.id.clone()).collect::<Vec<_>>()
+    };
+    assert!(logged(&whole.seen).len() >= own.len().min(6), "{:?}", whole.seen);
+    // The first answer says where the stream stands; the id of the frame before an event resumes at that event.
+    let mut answer = open(None).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    let first = tokio::time::timeout(SOON, answer.chunk()).await.unwrap().unwrap().unwrap();
+    let first = String::from_utf8(first.to_vec()).unwrap();
+    let id =
+        first.lines().find_map(|line| line.strip_prefix("id:")).unwrap_or_else(|| panic!("{first}")).trim().to_owned();
+    let (before, position) = id.rsplit_once(|c: char| !c.is_ascii_digit()).unwrap();
+    let separator = &id[before.len()..id.len() - position.len()];
+    let earlier = format!("{before}{separator}{}", position.parse::<i64>().unwrap() - 2);
+    let mut answer = open(Some(earlier)).await.unwrap();
+    let mut text = String::new();
+    let wanted = logged(&whole.seen);
+    let last_two = &wanted[wanted.len() - 2..];
+    while !last_two.iter().all(|id| text.contains(id.as_str())) {
+        let chunk = tokio::time::timeout(SOON, answer.chunk()).await.unwrap().unwrap().unwrap();
+        text.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    assert!(!text.contains(wanted[wanted.len() - 3].as_str()), "more than what was missed: {text}");
 }
 
 /// An asset of another tenant is nobody's here: not by topic, not by the API, not among one's own events.

@@ -19,10 +19,9 @@ pub struct RunRendition {
     pub name: String,
     /// RFC 6381.
     pub codecs: String,
-    /// Key of the init segment, relative to the generation's folder.
+    /// Key of the init segment, relative to the generation's folder: made of its bytes, so equal over all runs of a
+    /// rendition.
     pub init: String,
-    /// SHA-256 of the init segment (hex): equal over all runs of a rendition.
-    pub init_sha256: String,
     /// In order.
     pub segments: Vec<Segment>,
 }

@@ -184,7 +184,7 @@ mod tests {
                 bytes: 100_000,
             })
             .collect();
-        Media { init: "t/a/1/720p-init.mp4".into(), segments, ended }
+        Media { init: "init/720p-00.mp4".into(), segments, ended }
     }
 
     #[test]

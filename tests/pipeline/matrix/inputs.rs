@@ -84,6 +84,10 @@ pub fn all() -> Vec<Input> {
     add("MPEG-TS, open GOP", Wanted::new(&ts, small));
     let edited = maker.copy("edit-list.mp4", &b_frames, &["-ss", "1.3"], &[]);
     add("edit list", Wanted::new(&edited, small));
+    let from = text(&b_frames);
+    let shifted = ["-itsoffset", "5", "-i", &from, "-i", &from, "-map", "0:v", "-map", "1:a", "-c", "copy"];
+    let late = maker.run("late.mkv", &shifted);
+    add("pictures that begin 5 s after the sound", Wanted::new(&late, small));
     let mov = maker.copy("quicktime.mov", &base, &[], &["-f", "mov"]);
     add("MOV", Wanted::new(&mov, wide));
     let vp9 = [
@@ -175,8 +179,83 @@ pub fn all() -> Vec<Input> {
         )
         .silent(),
     );
+    odd_ones(&maker, &b_frames, &mut add);
     sounds(&maker, &base, &mut add);
     inputs
+}
+
+/// Not on everybody's list, and on everybody's disk.
+fn odd_ones(maker: &Maker, b_frames: &Path, add: &mut impl FnMut(&'static str, Wanted)) {
+    let small = (320, 180);
+    let hevc = [
+        "-c:v",
+        "libx265",
+        "-preset",
+        "ultrafast",
+        "-x265-params",
+        "log-level=none:keyint=48:min-keyint=48:open-gop=1:bframes=4:scenecut=0",
+        "-tag:v",
+        "hvc1",
+    ];
+    let film = maker.film("hevc.mp4", small, "24", LONG, &with(&[&hevc, &AAC]));
+    add("HEVC, open GOP with leading pictures", Wanted::new(&film, small));
+    let asp = ["-c:v", "mpeg4", "-bf", "2", "-g", "50", "-q:v", "3", "-c:a", "libmp3lame"];
+    add("AVI without packet times", Wanted::new(&maker.film("asp.avi", small, "25", LONG, &asp), small));
+    let program = ["-c:v", "mpeg2video", "-b:v", "2M", "-g", "12", "-bf", "2", "-c:a", "mp2"];
+    add("MPEG program stream", Wanted::new(&maker.film("program.mpg", small, "25", LONG, &program), small));
+    let words = maker.folder.join("words-in.srt");
+    std::fs::write(&words, "1\n00:00:01,000 --> 00:00:02,000\nwords\n").unwrap();
+    let (from, words, attached) = (
+        text(b_frames),
+        text(&words),
+        maker.run("cover.jpg", &["-f", "lavfi", "-i", "testsrc2=s=64x64", "-frames:v", "1"]),
+    );
+    let attached = text(&attached);
+    let everything = maker.run(
+        "everything.mkv",
+        &[
+            "-i",
+            &from,
+            "-i",
+            &from,
+            "-i",
+            &words,
+            "-map",
+            "0:v",
+            "-map",
+            "0:a",
+            "-map",
+            "1:a",
+            "-map",
+            "2:s",
+            "-c",
+            "copy",
+            "-c:s",
+            "srt",
+            "-attach",
+            &attached,
+            "-metadata:s:t",
+            "mimetype=image/jpeg",
+        ],
+    );
+    add("MKV with two sounds, words and a picture", Wanted::new(&everything, small));
+    let mixed = [
+        "-vf",
+        "scale=300:170:flags=neighbor,setsar=1",
+        "-pix_fmt",
+        "yuva420p",
+        "-c:v",
+        "libvpx-vp9",
+        "-b:v",
+        "200k",
+        "-deadline",
+        "realtime",
+        "-cpu-used",
+        "8",
+        "-c:a",
+        "libvorbis",
+    ];
+    add("VP9 with transparency, Vorbis", Wanted::new(&maker.film("alpha.webm", small, "25", LONG, &mixed), (300, 170)));
 }
 
 const HDR10: [&str; 12] = [
@@ -217,6 +296,24 @@ fn sounds(maker: &Maker, base: &Path, add: &mut impl FnMut(&'static str, Wanted)
         "audio only, MP3",
         alone(maker.run("tone.mp3", &["-f", "lavfi", "-i", &tone, "-c:a", "libmp3lame", "-b:a", "192k"])),
     );
+    let cover = text(&maker.folder.join("cover.jpg"));
+    let tagged = [
+        "-i",
+        &text(&maker.folder.join("tone.mp3")),
+        "-i",
+        &cover,
+        "-map",
+        "0",
+        "-map",
+        "1",
+        "-c",
+        "copy",
+        "-disposition:v",
+        "attached_pic",
+    ]
+    .map(str::to_owned);
+    let tagged: Vec<&str> = tagged.iter().map(String::as_str).collect();
+    add("audio with a cover picture", alone(maker.run("tagged.mp3", &tagged)));
     let flac = pattern::sound(40.0, 48_000);
     add("audio only, FLAC", alone(maker.run("tone.flac", &["-f", "lavfi", "-i", &flac])));
     let t = pattern::tone();

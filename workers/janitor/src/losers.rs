@@ -92,10 +92,11 @@ mod tests {
     fn what_a_run_names_stays() {
         let folder = "out/ast_1/g1/";
         let key = |name: &str| format!("{folder}t/tsk_1/3/{name}");
-        let listed = ["720p-init.mp4", "720p-00000-0000.m4s", "720p-00000-0001.m4s", "audio-init.mp4"].map(key);
-        let named = ["720p-init.mp4", "720p-00000-0000.m4s"].map(|name| format!("t/tsk_1/3/{name}"));
+        let listed =
+            ["720p-00000-0002.m4s", "720p-00000-0000.m4s", "720p-00000-0001.m4s", "audio-00000-0000.m4s"].map(key);
+        let named = ["720p-00000-0002.m4s", "720p-00000-0000.m4s"].map(|name| format!("t/tsk_1/3/{name}"));
         let mut all = listed.to_vec();
-        all.push("out/ast_2/g1/t/tsk_1/3/720p-init.mp4".into());
-        assert_eq!(garbage(folder, all.into_iter(), &named), [key("720p-00000-0001.m4s"), key("audio-init.mp4")]);
+        all.push("out/ast_2/g1/t/tsk_1/3/720p-00000-0002.m4s".into());
+        assert_eq!(garbage(folder, all.into_iter(), &named), [key("720p-00000-0001.m4s"), key("audio-00000-0000.m4s")]);
     }
 }

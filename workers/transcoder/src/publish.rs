@@ -249,15 +249,13 @@ fn contiguous<'r>(runs: &'r [Run], track: &str) -> Vec<&'r Run> {
 
 fn rendition(name: &str, runs: &[&Run], ended: bool) -> Result<Prefix, WorkError> {
     let parts: Vec<_> = runs.iter().flat_map(|run| run.renditions.iter().filter(|r| r.name == name)).collect();
-    let with_media = || parts.iter().filter(|part| !part.segments.is_empty());
-    if let Some(first) = with_media().next()
-        && with_media().any(|part| part.init_sha256 != first.init_sha256)
-    {
+    let mut with_media = parts.iter().filter(|part| !part.segments.is_empty());
+    let (codecs, init) = with_media.next().map(|first| (first.codecs.clone(), first.init.clone())).unwrap_or_default();
+    // The key of an init segment is made of its bytes.
+    if with_media.any(|part| part.init != init) {
         let why = Refusal::new(ReasonCode::DecodeFailed, format!("the init segments of {name} differ between chunks"));
         return Err(WorkError::Failed(why));
     }
-    // Only the first chunk stores its init segments; they are all the same.
-    let (codecs, init) = parts.first().map(|first| (first.codecs.clone(), first.init.clone())).unwrap_or_default();
     let segments = parts.iter().flat_map(|part| part.segments.iter().cloned()).collect();
     let frames = runs.iter().filter(|run| run.renditions.iter().any(|r| r.name == name)).map(|run| run.frames).sum();
     Ok(Prefix { name: name.to_owned(), codecs, media: Media { init, segments, ended }, frames })

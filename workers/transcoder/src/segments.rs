@@ -35,7 +35,6 @@ pub(crate) struct Segments {
 struct Init {
     codecs: String,
     key: String,
-    sha256: String,
 }
 
 impl Segments {
@@ -52,14 +51,13 @@ impl Segments {
         }
     }
 
-    /// An init segment. They are equal over all chunks; only the first chunk's are named by a playlist and stored.
+    /// An init segment. Equal bytes have equal keys: whichever run turns out to be the first with media, its own is there,
+    /// and whoever writes it again changes nothing.
     pub(crate) async fn init(&mut self, rendition: String, codecs: String, body: Bytes) -> Result<(), WorkError> {
-        let key = format!("{}{rendition}-init.mp4", self.folder);
-        let sha256 = hex::encode(Sha256::digest(&body));
-        if self.chunk == 0 {
-            self.put(key.clone(), body).await?;
-        }
-        self.inits.insert(rendition, Init { codecs, key, sha256 });
+        let sum = hex::encode(Sha256::digest(&body));
+        let key = format!("init/{rendition}-{}.mp4", &sum[..16]);
+        self.put(key.clone(), body).await?;
+        self.inits.insert(rendition, Init { codecs, key });
         Ok(())
     }
 
@@ -103,7 +101,6 @@ impl Segments {
                 name: name.clone(),
                 codecs: init.codecs.clone(),
                 init: init.key.clone(),
-                init_sha256: init.sha256.clone(),
                 segments: run.remove(name).unwrap_or_default(),
             })
             .collect())

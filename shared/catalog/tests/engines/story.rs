@@ -279,8 +279,7 @@ fn run_of(chunk: i64, run: i64, is_last: bool) -> Run {
     let rendition = RunRendition {
         name: "270p".into(),
         codecs: "avc1".into(),
-        init: "t/init.mp4".into(),
-        init_sha256: "00".into(),
+        init: "init/720p-00.mp4".into(),
         segments: vec![segment],
     };
     Run {
