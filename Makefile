@@ -6,8 +6,15 @@ DATA ?= .reelfleet/up
 LISTEN ?= 127.0.0.1:8080
 BIN := target/debug/reelfleet
 MEDIA := .reelfleet/media/video.mp4
+TINY := .reelfleet/media/tiny
+SEED ?= 1
+TARGET ?= notification
+SECONDS ?= 60
+ASSETS ?= 1000
+KILLS ?= 200
+EVERY_MS ?= 4000
 
-.PHONY: help setup setup-test build demo up test test-long check fmt clean
+.PHONY: help setup setup-test build media demo up chaos test test-long fuzz check fmt clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,17 +31,29 @@ build: setup ## build the executables
 $(MEDIA):
 	@scripts/setup.sh media
 
-demo: build $(MEDIA) ## everything on one machine: a real video through the API, one through the bucket, to a player
-	$(BIN) demo --media $(MEDIA)
+media: $(MEDIA) ## a video of 30 s to try things with: .reelfleet/media/video.mp4
+
+demo: build $(MEDIA) ## everything on one machine: a real video through the API, one through the bucket, to a player; KEEP=1 leaves it running
+	$(BIN) demo --media $(MEDIA) $(if $(KEEP),--keep)
 
 up: build ## keep it running: DATA=… LISTEN=…
 	$(BIN) up --data $(DATA) --listen $(LISTEN)
+
+chaos: setup-test build ## the long storm, judged: SEED=… ASSETS=… KILLS=… EVERY_MS=…
+	scripts/tiny-media.sh $(TINY)
+	$(BIN) chaos --assets $(ASSETS) --kills $(KILLS) --seed $(SEED) --every-ms $(EVERY_MS) --clients 8 --media $(TINY)
 
 test: setup-test check ## all tests within their budget
 	scripts/test.sh
 
 test-long: setup-test ## what takes longer; its figures stand in docs/measurements.md
 	scripts/test.sh long
+
+fuzz: setup ## one fuzz target, for a while: TARGET=… SECONDS=…; targets are in fuzz/fuzz_targets
+	cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
+	mkdir -p fuzz/corpus/$(TARGET)
+	RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $(if $(filter $(TARGET),upload playback_path last_event_id),--features fleet) \
+	    $(TARGET) fuzz/corpus/$(TARGET) fuzz/seeds/$(TARGET) -- -max_total_time=$(SECONDS) -timeout=5 -rss_limit_mb=2048
 
 check: setup-test ## format, lints, arrows, licences, shell
 	scripts/check.sh

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo fmt --all --check
-cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+cargo clippy --locked --workspace --all-targets --quiet --keep-going -- -D warnings
 python3 scripts/house.py
 git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
 echo 'check: clean'

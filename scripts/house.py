@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The rules of the house as a check: arrows between crates, who may link what, licences, bans, how modules open."""
+"""The rules of the house as a check: arrows between crates, who may link what, licences, bans, how modules open, the tests that
+the specification names."""
 
 import json
 import pathlib
@@ -128,10 +129,32 @@ def modules():
             yield f"{name}: a thing lives where its name is"
 
 
+def promises():
+    """Every test and file that the specification names is there."""
+    tests = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.rs", "*.py"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    )
+    names = set()
+    for name in tests.stdout.split():
+        if (ROOT / name).exists():
+            names.update(re.findall(r"\b(?:fn|def) (\w+)\(", (ROOT / name).read_text()))
+    for line in (ROOT / "SPECIFICATION.md").read_text().splitlines():
+        promise = re.match(r"\| ([A-Z]\d+) \|.*\| (.*) \|$", line)
+        if not promise:
+            continue
+        held = re.findall(r"`([^`]+)`", promise[2])
+        if not held and "not held yet" not in promise[2]:
+            yield f"SPECIFICATION.md {promise[1]}: names no test and does not say so"
+        for test in held:
+            if test not in names and not ("/" in test and (ROOT / test).exists()):
+                yield f"SPECIFICATION.md {promise[1]}: no test is called {test}"
+
+
 def main():
     data = metadata()
     members = set(data["workspace_members"])
-    problems = [*arrows(data["packages"], members), *licences(data["packages"]), *modules()]
+    problems = [*arrows(data["packages"], members), *licences(data["packages"]), *modules(), *promises()]
     for problem in problems:
         print(f"house: {problem}", file=sys.stderr)
     if problems:

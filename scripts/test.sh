@@ -10,11 +10,11 @@ began=$SECONDS
 step() { printf '\n== %s (%d s)\n' "$1" $((SECONDS - began)); }
 
 step 'executables'
-cargo build --locked --workspace
+cargo build --locked --workspace --bins --examples
 
 if [ "${1:-}" = long ]; then
     step 'long tests'
-    cargo nextest run --locked -p reelfleet-tests --run-ignored only --no-capture
+    cargo nextest run --locked --workspace --run-ignored only --no-capture
     exit
 fi
 

@@ -4,7 +4,7 @@
 //! started stays behind (but with `--keep`, until Ctrl-C).
 
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,26 +15,23 @@ use aws_sdk_s3::primitives::ByteStream;
 use clap::Args;
 use http::Request;
 use reelfleet_fleet::{Clock, Ids};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::http_client::{Http, empty};
+use crate::place::program;
+use crate::up::child::Fleet;
 use crate::up::ready::Ready;
 use crate::upload::Uploader;
 use crate::upload::client::Api;
 use crate::upload::follow::{self, Outcome, Tracked};
 use crate::upload::show::Show;
 use crate::upload::watch::{Fact, Watch};
-use crate::{lifeline, private_file, table};
+use crate::{private_file, table};
 
 /// A key such as people make: spaces, signs that URLs and forms treat in their own ways, an emoji.
 const DROPPED: &str = "drops/Ferien & Meer (1+1=100%) 🎬.mp4";
-const STARTUP: Duration = Duration::from_secs(150);
-/// Longer than `up` itself gives its processes.
-const SHUTDOWN: Duration = Duration::from_secs(60);
 /// From the drop to the asset: notification, queue, intake.
 const LANDING: Duration = Duration::from_secs(30);
 const FETCH: Duration = Duration::from_secs(10);
@@ -45,7 +42,7 @@ pub struct DemoArgs {
     /// Write what came out as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Go on running, to look at the results, until Ctrl-C; the folder stays
+    /// Go on running, to look at and play the results, until Ctrl-C; the folder stays
     #[arg(long)]
     keep: bool,
     /// One or two videos: the first goes up through the API, the other is dropped into the bucket
@@ -62,7 +59,11 @@ pub struct DemoArgs {
 /// Runs the demo.
 pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     for media in &args.media {
-        anyhow::ensure!(media.is_file(), "{} is no file: the demo needs a video (see `make media`)", media.display());
+        anyhow::ensure!(
+            media.is_file(),
+            "{} is no file: the demo needs a video (`make media` makes one)",
+            media.display()
+        );
     }
     let folder = match &args.data {
         Some(folder) => folder.clone(),
@@ -70,12 +71,13 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     };
     private_file::make_folder(&folder)?;
     eprintln!("starting everything in {} …", folder.display());
-    let mut fleet = Fleet::start(&folder)?;
+    let mut fleet = Fleet::start(&folder, &[], &[])?;
     let shown = async {
         let ready = fleet.ready(&folder).await?;
         let outcome = Demo::new(&ready, &folder).await?.run(&args).await;
         if args.keep && outcome.is_ok() {
-            eprintln!("running on at {} with everything in {}; Ctrl-C ends it", ready.gateway, folder.display());
+            eprintln!("running on at {}: the URLs above play until Ctrl-C ends it", ready.gateway);
+            eprintln!("everything is in {}, and stays there", folder.display());
             tokio::signal::ctrl_c().await?;
         }
         outcome
@@ -85,9 +87,14 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         stop = tokio::signal::ctrl_c(), if !args.keep => stop.map_err(Into::into).and_then(|()| bail!("interrupted")),
     };
     fleet.stop().await;
+    let to_play =
+        format!("`make demo KEEP=1` (or `{} demo --keep …`) leaves it running, to play the results", program());
+    if args.data.is_some() && !args.keep && outcome.is_ok() {
+        eprintln!("stopped; everything is in {}; {to_play}", folder.display());
+    }
     if args.data.is_none() && !args.keep {
         if outcome.is_ok() {
-            eprintln!("stopped and cleared away; --keep leaves it running, to look at the results");
+            eprintln!("stopped and cleared away; {to_play}");
             let removed = tokio::fs::remove_dir_all(&folder).await;
             removed.with_context(|| format!("{} can't be removed", folder.display()))?;
         } else {
@@ -95,68 +102,6 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         }
     }
     outcome.map(|()| ExitCode::SUCCESS)
-}
-
-/// `reelfleet up`, as a process of its own.
-struct Fleet {
-    child: Child,
-    /// Closed when the demo ends, however it ends. Waiting for a child would close it otherwise.
-    _lifeline: Option<ChildStdin>,
-    log: PathBuf,
-}
-
-impl Fleet {
-    fn start(folder: &Path) -> anyhow::Result<Self> {
-        let log = folder.join("up.log");
-        let file = std::fs::File::create(&log).with_context(|| format!("{} can't be written", log.display()))?;
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg("up")
-            .arg("--data")
-            .arg(folder)
-            .args(["--listen", "127.0.0.1:0"])
-            .env(lifeline::VARIABLE, "stdin")
-            .env_remove("REELFLEET_PUBLIC_URL")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(file)
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .context("`reelfleet up` can't be started")?;
-        Ok(Self { _lifeline: child.stdin.take(), child, log })
-    }
-
-    /// The ready file, once it is there.
-    async fn ready(&mut self, folder: &Path) -> anyhow::Result<Ready> {
-        let place = crate::up::ready::in_folder(folder);
-        let written = async {
-            while !place.exists() {
-                sleep(Duration::from_millis(50)).await;
-            }
-        };
-        tokio::select! {
-            () = written => Ready::read(&place),
-            _ = self.child.wait() => bail!("`reelfleet up` ended: {}", self.last_words()),
-            () = sleep(STARTUP) => bail!("`reelfleet up` was not ready within {} s: {}", STARTUP.as_secs(), self.last_words()),
-        }
-    }
-
-    fn last_words(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        let refusal = lines.iter().rev().find_map(|line| line.strip_prefix("reelfleet: "));
-        refusal.or(lines.last().copied()).unwrap_or("it said nothing").to_owned()
-    }
-
-    async fn stop(&mut self) {
-        if let Some(pid) = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        if timeout(SHUTDOWN, self.child.wait()).await.is_err() {
-            eprintln!("reelfleet: `reelfleet up` did not end: killed");
-            let _ = self.child.kill().await;
-        }
-    }
 }
 
 /// A running fleet and what is shown on it.
@@ -211,7 +156,7 @@ impl Demo {
             let outputs = self.outputs(outcome.id()).await?;
             rows.push((outcome, outputs));
         }
-        self.tell(&rows);
+        self.tell(&rows, args.keep);
         if let Some(report) = &args.report {
             let entries: Vec<Value> = rows.iter().map(|(outcome, outputs)| entry(outcome, *outputs)).collect();
             let json = serde_json::to_vec_pretty(&entries)?;
@@ -302,7 +247,7 @@ impl Demo {
         Ok(())
     }
 
-    fn tell(&self, rows: &[(Outcome, Outputs)]) {
+    fn tell(&self, rows: &[(Outcome, Outputs)], keep: bool) {
         let headings = ["asset", "source", "state", "first playable", "ready", "renditions", "files", "size"];
         let cells: Vec<Vec<String>> = rows
             .iter()
@@ -325,7 +270,12 @@ impl Demo {
             for rendition in outcome.asset["renditions"].as_array().map(Vec::as_slice).unwrap_or_default() {
                 println!("  {}", rendition_line(rendition));
             }
-            let at = |what: Option<&str>| what.unwrap_or("—").to_owned();
+            // A URL that is dead when it is read is none.
+            let at = |what: Option<&str>| match what {
+                Some(url) if keep => url.to_owned(),
+                Some(url) => format!("made: {}", url.rsplit('/').next().unwrap_or_default()),
+                None => "—".to_owned(),
+            };
             println!("  playlist  {}", at(outcome.playlist()));
             println!("  poster    {}", at(outcome.poster()));
             println!("  objects   s3://{}/out/{}/", self.outputs, outcome.id());

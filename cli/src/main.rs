@@ -4,15 +4,22 @@
 //! read goes to standard output, what people read beside it to standard error.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod assets;
+mod chaos;
 mod demo;
+mod dlq;
+mod env;
 mod http_client;
 mod lifeline;
+mod listen;
 mod local;
+mod place;
 mod private_file;
 mod status;
 mod table;
 mod up;
 mod upload;
+mod verify;
 mod worker;
 
 use std::process::ExitCode;
@@ -41,10 +48,20 @@ enum Command {
     Migrate(Box<worker::MigrateArgs>),
     /// Upload files and watch until they are ready
     Upload(upload::UploadArgs),
+    /// List assets; show one, with where it plays
+    Assets(assets::AssetsArgs),
+    /// Print what a shell needs to use a running `reelfleet up`, for eval
+    Env(env::EnvArgs),
     /// Show assets, tasks, queues and processes
     Status(status::StatusArgs),
+    /// Show dead letters, send them back, throw them away
+    Dlq(dlq::DlqArgs),
+    /// Check that buckets, rows, queues and outputs fit together
+    Verify(verify::VerifyArgs),
     /// Run everything, send real videos through, show what comes out
     Demo(demo::DemoArgs),
+    /// Raise a storm over a whole fleet and judge whether every promise holds
+    Chaos(chaos::ChaosArgs),
 }
 
 fn main() -> ExitCode {
@@ -70,8 +87,13 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Gateway(args) => worker::gateway(*args).await?,
         Command::Migrate(args) => worker::migrate(*args).await?,
         Command::Upload(args) => return upload::run(args).await,
+        Command::Assets(args) => return assets::run(args).await,
+        Command::Env(args) => env::run(&args)?,
         Command::Status(args) => status::run(args).await?,
+        Command::Dlq(args) => dlq::run(args).await?,
+        Command::Verify(args) => return verify::run(args).await,
         Command::Demo(args) => return demo::run(args).await,
+        Command::Chaos(args) => return chaos::run(args).await,
     }
     Ok(ExitCode::SUCCESS)
 }

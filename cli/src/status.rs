@@ -5,19 +5,28 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
+use aws_sdk_sqs::error::SdkError;
 use aws_sdk_sqs::types::QueueAttributeName;
 use clap::Args;
+use reelfleet_fleet::aws::timeouts;
 use reelfleet_fleet::{Clients, Clock, Config, Context, QueueName};
 use serde::Serialize;
 
 use crate::table;
 use crate::up::ready::{self, Ready};
 use crate::worker;
+
+/// Attempt timeout of every call.
+const ATTEMPT: Duration = Duration::from_secs(10);
+/// Nobody waits longer to hear that there is nobody.
+const PATIENCE: Duration = Duration::from_secs(6);
 
 /// Options of `status`.
 #[derive(Args)]
@@ -52,11 +61,15 @@ struct Tasks {
 
 /// Messages of a queue, approximately, as SQS says.
 #[derive(Debug, Serialize)]
-struct Depth {
-    queue: String,
-    visible: u64,
-    in_flight: u64,
-    delayed: u64,
+pub struct Depth {
+    /// Full name.
+    pub queue: String,
+    /// Can be received.
+    pub visible: u64,
+    /// Received, and not deleted yet.
+    pub in_flight: u64,
+    /// Not to be received yet.
+    pub delayed: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -84,26 +97,76 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A context that reads what the ready file names, or what the environment does.
-async fn context(ready: Option<&Ready>) -> anyhow::Result<Context> {
+/// A context that reads what the ready file names, or what the environment does. Refused at once, in one line, where
+/// nobody answers there or there are no credentials.
+pub async fn context(ready: Option<&Ready>) -> anyhow::Result<Context> {
     let config = Config::from_env()?;
-    let Some(ready) = ready else { return Ok(Context::from_config(config, "status").await?) };
-    let credentials = Credentials::new(&ready.access_key_id, &ready.secret_access_key, None, None, "ready file");
-    let sdk = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(ready.region.clone()))
-        .endpoint_url(&ready.aws_endpoint)
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .build();
+    let sdk = match ready {
+        Some(ready) => {
+            let credentials =
+                Credentials::new(&ready.access_key_id, &ready.secret_access_key, None, None, "ready file");
+            SdkConfig::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::new(ready.region.clone()))
+                .endpoint_url(&ready.aws_endpoint)
+                .credentials_provider(SharedCredentialsProvider::new(credentials))
+                .timeout_config(timeouts(ATTEMPT))
+                .retry_config(RetryConfig::standard())
+                .build()
+        }
+        None => from_environment(&config).await?,
+    };
     let clients = Clients::from_sdk(&sdk, &config);
+    must_answer(&clients, sdk.endpoint_url()).await?;
     Ok(Context::with_clients(config, "status", clients, Clock::system())?)
+}
+
+/// What the SDK finds in the environment, looked for no longer than [`PATIENCE`].
+async fn from_environment(config: &Config) -> anyhow::Result<SdkConfig> {
+    let looking = async {
+        let sdk = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new(config.region.clone()))
+            .timeout_config(timeouts(ATTEMPT))
+            .retry_config(RetryConfig::standard())
+            .load()
+            .await;
+        let found = match sdk.credentials_provider() {
+            Some(provider) => provider.provide_credentials().await.is_ok(),
+            None => false,
+        };
+        found.then_some(sdk)
+    };
+    tokio::time::timeout(PATIENCE, looking).await.ok().flatten().context(
+        "where to look? Give --data DIR of a running `reelfleet up` (or eval its `reelfleet env --data DIR`); \
+         on AWS, set credentials",
+    )
+}
+
+/// One call that everybody may make, or that says why it may not.
+async fn must_answer(clients: &Clients, endpoint: Option<&str>) -> anyhow::Result<()> {
+    let place = endpoint.unwrap_or("AWS");
+    let asked = tokio::time::timeout(PATIENCE, clients.sqs.list_queues().max_results(1).send()).await;
+    match asked {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(SdkError::ServiceError(error))) => match error.err().meta().code() {
+            // Whoever may not list may still read.
+            Some("AccessDenied" | "AccessDeniedException") => Ok(()),
+            code => bail!(
+                "{place} refuses these credentials: {} ({})",
+                error.err().meta().message().unwrap_or("without a reason"),
+                code.unwrap_or("no code")
+            ),
+        },
+        Ok(Err(_)) | Err(_) => bail!("{place} does not answer: is `reelfleet up` running?"),
+    }
 }
 
 fn tasks((queue, kind, state, count): (String, String, String, i64)) -> Tasks {
     Tasks { queue, kind, state, count }
 }
 
-async fn depths(context: &Context) -> anyhow::Result<Vec<Depth>> {
+/// Messages of every queue and its dead-letter queue.
+pub async fn depths(context: &Context) -> anyhow::Result<Vec<Depth>> {
     let mut depths = Vec::new();
     for queue in QueueName::ALL {
         for name in [context.queues.name(queue), context.queues.dlq_name(queue)] {
@@ -175,5 +238,18 @@ mod tests {
         let text = text(&status);
         assert!(text.contains("ready") && text.contains("7 (gone)") && text.contains("r-dlq"));
         assert!(!text.contains("q-dlq  0") && !text.contains("tasks in"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn nobody_at_the_endpoint_is_said_in_one_line() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let ready: Ready = serde_json::from_value(serde_json::json!({
+            "gateway": "", "api_key": "", "aws_endpoint": format!("http://{free}"), "region": "us-east-1",
+            "uploads_bucket": "", "outputs_bucket": "", "access_key_id": "RF1", "secret_access_key": "s",
+            "notifier": "", "pids": {}, "supervisor": 1,
+        }))
+        .unwrap();
+        let error = format!("{:#}", context(Some(&ready)).await.unwrap_err());
+        assert_eq!(error, format!("http://{free} does not answer: is `reelfleet up` running?"));
     }
 }

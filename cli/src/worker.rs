@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use reelfleet_catalog::Catalog;
 use reelfleet_events::{Outlet, Progress, Relay};
+use reelfleet_fleet::clock::millis;
 use reelfleet_fleet::{Config, Context};
 use reelfleet_gateway::GatewayOptions;
 use reelfleet_telemetry::Format;
@@ -133,6 +134,7 @@ pub fn catalog(context: &Context) -> Catalog {
         context.config.db_secret_arn.clone(),
         Some(context.config.db_name.clone()),
     )
+    .with_takeover_grace(millis(context.config.takeover_grace()))
 }
 
 /// Relay and progress of this process, by the same catalog, so that its bell rings for them.
@@ -165,7 +167,7 @@ impl Running {
         reelfleet_telemetry::init(name, process.log_format)?;
         let context = Context::from_config(process.config, name).await?;
         context.shutdown.listen()?;
-        lifeline::watch(&context.shutdown)?;
+        lifeline::watch(&context.shutdown, lifeline::Then::Abort)?;
         let catalog = catalog(&context);
         catalog.check_schema().await?;
         let outlet = outlet(&context, &catalog);

@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 use crate::app::App;
 use crate::asset_view::{Playback, full, summary};
 use crate::caller::{Caller, text_of};
+use crate::deletion::deletion;
 use crate::problem::{Code, Problem};
 
 const PAGE: u32 = 25;
@@ -36,7 +37,7 @@ pub(crate) struct Wanted {
     key: Option<String>,
 }
 
-/// A page, newest first; or with `bucket` and `key` the assets of one object's versions.
+/// A page, newest first, of what is not deleted (`state=deleting` shows what can be restored); or with `bucket` and `key` the assets of one object's versions.
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -44,7 +45,9 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let principal = caller.with(Scope::AssetsRead)?;
     let invalid = |detail: String| Problem::new(Code::InvalidRequest, detail);
-    let Query(wanted) = wanted.map_err(|error| invalid(error.body_text()))?;
+    let Query(wanted) = wanted.map_err(|_| {
+        invalid(format!("the query holds limit (1 to {MAX_PAGE}), cursor, state, bucket and key, each at most once"))
+    })?;
     let limit = wanted.limit.unwrap_or(PAGE);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(invalid(format!("limit is 1 to {MAX_PAGE}")));
@@ -125,8 +128,9 @@ pub(crate) async fn show(
         app.now(),
         app.options.playback_ttl_s,
     );
-    let body = full(&asset, job.as_ref(), &renditions, &pictures, playback.as_ref()).to_string();
-    Ok(with_etag(&headers, body))
+    let mut shown = full(&asset, job.as_ref(), &renditions, &pictures, playback.as_ref());
+    shown["deletion"] = deletion(&app, &asset).await?;
+    Ok(with_etag(&headers, shown.to_string()))
 }
 
 /// The body, or 304 if the caller has it (RFC 9110 section 13.1.2).

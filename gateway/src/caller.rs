@@ -81,7 +81,42 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Payload<T> {
         } else {
             return Err(Problem::new(Code::UnsupportedMediaType, "send Content-Type: application/json"));
         };
-        serde_json::from_slice(text).map(Self).map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))
+        read(text).map(Self).map_err(|what| Problem::new(Code::InvalidRequest, what))
+    }
+}
+
+/// A JSON object as what the caller asks for; or which field is wrong, and what is expected there.
+fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
+    let value: serde_json::Value = serde_json::from_slice(text).map_err(|error| {
+        format!("the body is not JSON: it breaks at line {}, column {}", error.line(), error.column())
+    })?;
+    if !value.is_object() {
+        return Err("the body is a JSON object: {…}".to_owned());
+    }
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let at = error.path().to_string();
+        let said = error.inner().to_string();
+        if let Some(field) = said.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+            let inside = if at == "." { String::new() } else { format!("{at}.") };
+            return format!("{inside}{field} is missing");
+        }
+        match said.rsplit_once("expected ").map(|(_, wanted)| expected(wanted)) {
+            Some(wanted) => format!("{at} is {wanted}"),
+            None => format!("{at} can't be read"),
+        }
+    })
+}
+
+/// What is expected, for people.
+fn expected(wanted: &str) -> &str {
+    match wanted {
+        "u16" => "a whole number from 0 to 65535",
+        "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "i32" | "i64" => "a whole number",
+        "a sequence" => "a list",
+        "a string" => "a text",
+        other if other.starts_with("struct ") || other == "a map" => "an object",
+        other => other,
     }
 }
 
@@ -100,6 +135,39 @@ pub(crate) fn text_of<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str>
 mod tests {
     use super::*;
     use axum::http::HeaderValue;
+
+    #[test]
+    fn a_body_that_does_not_fit_names_the_field_and_what_belongs_there() {
+        #[derive(Debug, serde::Deserialize)]
+        #[allow(dead_code, reason = "only read")]
+        struct Part {
+            n: u16,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        #[allow(dead_code, reason = "only read")]
+        struct Body {
+            size: u64,
+            name: Option<String>,
+            parts: Option<Vec<Part>>,
+        }
+        for (text, wanted) in [
+            ("{\"size\": 1,", "the body is not JSON: it breaks at line 1, column 11"),
+            ("[1]", "the body is a JSON object: {…}"),
+            ("[]", "the body is a JSON object: {…}"),
+            ("{}", "size is missing"),
+            ("{\"size\": \"1\"}", "size is a whole number, 0 or more"),
+            ("{\"size\": -1}", "size is a whole number, 0 or more"),
+            ("{\"size\": 1.5}", "size is a whole number, 0 or more"),
+            ("{\"size\": 1, \"name\": 5}", "name is a text"),
+            ("{\"size\": 1, \"parts\": {}}", "parts is a list"),
+            ("{\"size\": 1, \"parts\": [{\"n\": 1}, {\"n\": 70000}]}", "parts[1].n is a whole number from 0 to 65535"),
+            ("{\"size\": 1, \"parts\": [{}]}", "parts[0].n is missing"),
+            ("{\"size\": 1, \"parts\": [7]}", "parts[0] is an object"),
+        ] {
+            assert_eq!(read::<Body>(text.as_bytes()).unwrap_err(), wanted, "{text}");
+        }
+        assert!(read::<Body>(b"{\"size\": 1, \"unknown\": 2}").is_ok());
+    }
 
     #[test]
     fn one_bearer_token_is_read() {

@@ -11,6 +11,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use percent_encoding::percent_decode_str;
 use reelfleet_telemetry::HttpServed;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -40,7 +41,15 @@ pub(crate) async fn front(State(app): State<Arc<App>>, mut request: Request, nex
     let path = if route.starts_with("/v1/") { request.uri().path().to_owned() } else { route.to_owned() };
     let limit = if route == COMPLETION_ROUTE { COMPLETION_LIMIT } else { LIMIT };
     let span = tracing::info_span!("request", request_id = %id);
-    let answer = tokio::time::timeout(limit, next.run(request)).instrument(span);
+    let readable = percent_decode_str(request.uri().path()).decode_utf8().is_ok();
+    let answer = async {
+        if readable {
+            next.run(request).await
+        } else {
+            Problem::new(Code::InvalidRequest, "the path is not UTF-8 in percent-encoding").into_response()
+        }
+    };
+    let answer = tokio::time::timeout(limit, answer).instrument(span);
     let mut response = answer.await.unwrap_or_else(|_| {
         Problem::new(Code::Timeout, "whether it happened is not known: ask, then repeat").into_response()
     });

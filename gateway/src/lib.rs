@@ -13,12 +13,16 @@ mod app;
 mod asset_view;
 mod assets;
 mod caller;
+mod deletion;
 mod front;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzed;
 mod options;
 mod outputs;
 mod playback;
 mod problem;
 mod proxy;
+mod range;
 mod router;
 mod serve;
 mod tickets;

@@ -28,6 +28,9 @@ pub struct GatewayOptions {
     /// Seconds that an unfinished upload can be resumed
     #[arg(long, env = "REELFLEET_UPLOAD_TTL_S", default_value_t = 7 * 24 * 3600)]
     pub upload_ttl_s: u32,
+    /// Seconds that a deleted asset can be restored
+    #[arg(long, env = "REELFLEET_RESTORE_SECONDS", default_value_t = 7 * 24 * 3600)]
+    pub restore_seconds: u32,
 }
 
 impl std::fmt::Debug for GatewayOptions {
@@ -58,6 +61,7 @@ pub(crate) struct Checked {
     pub(crate) web_origins: Vec<String>,
     pub(crate) playback_ttl_s: i64,
     pub(crate) upload_ttl_ms: i64,
+    pub(crate) restore_ms: i64,
 }
 
 impl GatewayOptions {
@@ -94,6 +98,7 @@ impl GatewayOptions {
             web_origins,
             playback_ttl_s: i64::from(self.playback_ttl_s),
             upload_ttl_ms: i64::from(self.upload_ttl_s) * 1_000,
+            restore_ms: i64::from(self.restore_seconds) * 1_000,
         })
     }
 }
@@ -131,6 +136,7 @@ mod tests {
             notifier_url: "http://127.0.0.1:8081".into(),
             web_origins: Vec::new(),
             upload_ttl_s: 3600,
+            restore_seconds: 3600,
         }
     }
 

@@ -22,6 +22,7 @@ use crate::app::App;
 use crate::caller::text_of;
 use crate::outputs::{Output, key};
 use crate::problem::{Code, Problem};
+use crate::range;
 
 /// Longest silence within a body.
 const STALL: Duration = Duration::from_secs(30);
@@ -33,7 +34,6 @@ struct Admitted {
     output: Output,
     /// Whether nothing is written any more.
     ended: bool,
-    range: Option<String>,
     if_none_match: Option<String>,
 }
 
@@ -44,6 +44,12 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let admitted = admit(&app, &token, &path, &headers).await?;
+    // If-Range (RFC 9110 section 13.1.5) is not compared here: the whole is always a right answer.
+    let asked = text_of(&headers, header::RANGE.as_str()).filter(|_| !headers.contains_key(header::IF_RANGE));
+    let range = asked.and_then(range::of);
+    if range.as_deref() == Some(range::NOTHING) {
+        return Err(Problem::new(Code::RangeNotSatisfiable, "no byte is asked for"));
+    }
     let sent = app
         .context
         .clients
@@ -51,7 +57,7 @@ pub(crate) async fn get(
         .get_object()
         .bucket(&admitted.bucket)
         .key(&admitted.key)
-        .set_range(admitted.range.clone())
+        .set_range(range)
         .set_if_none_match(admitted.if_none_match.clone())
         .send()
         .await;
@@ -65,7 +71,7 @@ pub(crate) async fn get(
     Ok((status, headers, Body::from_stream(chunks(object.body))).into_response())
 }
 
-/// HEAD.
+/// HEAD, of the whole: ranges are defined for GET alone (RFC 9110 section 14.2).
 pub(crate) async fn head(
     State(app): State<Arc<App>>,
     Path((token, path)): Path<(String, String)>,
@@ -79,7 +85,6 @@ pub(crate) async fn head(
         .head_object()
         .bucket(&admitted.bucket)
         .key(&admitted.key)
-        .set_range(admitted.range.clone())
         .set_if_none_match(admitted.if_none_match.clone())
         .send()
         .await;
@@ -133,8 +138,6 @@ async fn admit(app: &App, token: &str, path: &str, headers: &HeaderMap) -> Resul
         key: key(&asset, generation, path),
         output,
         ended: state == AssetState::Ready,
-        // If-Range (RFC 9110 section 13.1.5) is not compared here: the whole is always a right answer.
-        range: of(header::RANGE).filter(|_| !headers.contains_key(header::IF_RANGE)),
         if_none_match: of(header::IF_NONE_MATCH),
     })
 }

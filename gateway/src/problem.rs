@@ -46,6 +46,7 @@ codes! {
     TypeNotAllowed = 422 "type_not_allowed" "This type of file is not taken";
     IdempotencyKeyReused = 422 "idempotency_key_reused" "The Idempotency-Key belongs to another request";
     InvalidPart = 422 "invalid_part" "There is no such part";
+    ChecksumRequired = 422 "checksum_required" "A part comes without its SHA-256";
     ChecksumMismatch = 422 "checksum_mismatch" "The checksum does not match";
     Internal = 500 "internal" "Something went wrong here";
     Unavailable = 503 "unavailable" "A service behind this one does not answer";

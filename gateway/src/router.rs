@@ -11,9 +11,9 @@ use crate::app::App;
 use crate::caller::authenticate;
 use crate::front::{COMPLETION_ROUTE, cors, front};
 use crate::problem::{Code, Problem};
-use crate::{assets, playback, proxy, tickets, uploads};
+use crate::{assets, deletion, playback, proxy, tickets, uploads};
 
-/// All of the gateway.
+/// All of the gateway. Health and metrics have an address of their own (REELFLEET_HEALTH_LISTEN).
 pub(crate) fn router(app: Arc<App>) -> Router {
     let keyed = Router::new()
         .route("/v1/uploads", post(uploads::create).get(uploads::list))
@@ -21,7 +21,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/uploads/{id}/parts", post(uploads::sign_parts))
         .route(COMPLETION_ROUTE, post(uploads::complete))
         .route("/v1/assets", get(assets::list))
-        .route("/v1/assets/{id}", get(assets::show))
+        .route("/v1/assets/{id}", get(assets::show).delete(deletion::remove))
+        .route("/v1/assets/{id}/restore", post(deletion::restore))
         .route("/v1/realtime/tickets", post(tickets::issue))
         .route_layer(from_fn_with_state(app.clone(), authenticate));
     // Let in by the notifier, by ticket or key.
@@ -37,7 +38,6 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .fallback(async || Problem::new(Code::NotFound, "there is no such route"))
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed, "see the header Allow"))
         .with_state(app.clone())
-        .merge(app.context.health.router())
         .layer(from_fn_with_state(app.clone(), cors))
         .layer(from_fn_with_state(app, front))
 }

@@ -50,6 +50,8 @@ struct World {
     upload_state: &'static str,
     /// 20 MiB in parts of 8 MiB rather than 5 bytes at once.
     multipart: bool,
+    /// Announced with `checksum: "sha256"`.
+    sums: bool,
     asset_tenant: &'static str,
     asset_state: AssetState,
     request_key: bool,
@@ -60,10 +62,11 @@ struct World {
 impl Default for World {
     fn default() -> Self {
         Self {
-            scopes: "uploads:write assets:read realtime".into(),
+            scopes: "uploads:write assets:read assets:write realtime".into(),
             upload_owner: "me",
             upload_state: "open",
             multipart: false,
+            sums: false,
             asset_tenant: "mine",
             asset_state: AssetState::Processing,
             request_key: false,
@@ -112,6 +115,7 @@ impl World {
                     s3_id,
                     null,
                     null,
+                    self.sums.then_some("sha256"),
                     self.upload_state,
                     NOW,
                     NOW + 60_000
@@ -220,6 +224,7 @@ impl Gateway {
             notifier_url: notifier,
             web_origins: vec!["https://web.example".into()],
             upload_ttl_s: 3_600,
+            restore_seconds: 3_600,
         };
         let router = router(App::new(context.clone(), catalog, options).unwrap());
         Self { router, context, statements, requests }
@@ -279,6 +284,8 @@ fn keyed_routes() -> Vec<(&'static str, String, Value, &'static str)> {
         ("DELETE", format!("/v1/uploads/{UPLOAD}"), Value::Null, "uploads:write"),
         ("GET", "/v1/assets".into(), Value::Null, "assets:read"),
         ("GET", format!("/v1/assets/{ASSET}"), Value::Null, "assets:read"),
+        ("DELETE", format!("/v1/assets/{ASSET}"), Value::Null, "assets:write"),
+        ("POST", format!("/v1/assets/{ASSET}/restore"), Value::Null, "assets:write"),
         ("POST", "/v1/realtime/tickets".into(), json!({}), "realtime"),
     ]
 }

@@ -134,8 +134,8 @@ pub(crate) struct WantedPart {
 }
 
 impl WantedPart {
-    /// The exact bytes of this part, which its URL signs.
-    pub(crate) fn check(&self, size: u64, part_size: Option<u64>) -> Result<u64, Problem> {
+    /// The exact bytes of this part, which its URL signs; and its SHA-256, where the upload was announced with sums.
+    pub(crate) fn check(&self, size: u64, part_size: Option<u64>, with_sums: bool) -> Result<u64, Problem> {
         let invalid = |detail: String| Problem::new(Code::InvalidPart, detail);
         let each = part_size.unwrap_or(size);
         let len = part_len(size, each, u64::from(self.n))
@@ -147,6 +147,10 @@ impl WantedPart {
             && STANDARD.decode(sum).map(|bytes| bytes.len()) != Ok(32)
         {
             return Err(invalid(format!("sha256 of part {} is not base64 of 32 bytes", self.n)));
+        }
+        if with_sums && self.sha256.is_none() {
+            let detail = format!("the upload was announced with checksum sha256: give sha256 of part {}", self.n);
+            return Err(Problem::new(Code::ChecksumRequired, detail));
         }
         Ok(len)
     }
@@ -178,6 +182,17 @@ pub(crate) fn check_parts(size: u64, part_size: u64, have: &[Part]) -> Result<()
     let more = if missing.len() > 20 { " …" } else { "" };
     let detail = format!("{} of {total} parts are missing: {}{more}", missing.len(), first.join(", "));
     Err(Problem::new(Code::UploadIncomplete, detail))
+}
+
+/// Whether every part was sent with its SHA-256, as an upload that was announced with sums promises.
+pub(crate) fn check_sums(have: &[Part]) -> Result<(), Problem> {
+    match have.iter().find(|part| part.sha256.is_none()) {
+        None => Ok(()),
+        Some(part) => {
+            let detail = format!("part {} was sent without its SHA-256: send it again", part.number);
+            Err(Problem::new(Code::ChecksumRequired, detail))
+        }
+    }
 }
 
 /// Compares the checksum of the whole as S3 composes it: SHA-256 over the SHA-256 of the parts, in base64, with or
@@ -272,15 +287,17 @@ mod tests {
     fn a_part_is_signed_only_at_its_size() {
         let wanted = |n, len| WantedPart { n, len, sha256: None };
         let (size, each) = (20 * MIB, Some(8 * MIB));
-        assert_eq!(wanted(1, None).check(size, each).unwrap(), 8 * MIB);
-        assert_eq!(wanted(3, Some(4 * MIB)).check(size, each).unwrap(), 4 * MIB);
-        assert_eq!(wanted(1, None).check(size, None).unwrap(), size, "one PUT is part 1");
+        assert_eq!(wanted(1, None).check(size, each, false).unwrap(), 8 * MIB);
+        assert_eq!(wanted(3, Some(4 * MIB)).check(size, each, false).unwrap(), 4 * MIB);
+        assert_eq!(wanted(1, None).check(size, None, false).unwrap(), size, "one PUT is part 1");
         for bad in [wanted(0, None), wanted(4, None), wanted(1, Some(8 * MIB + 1)), wanted(3, Some(8 * MIB))] {
-            assert_eq!(bad.check(size, each).unwrap_err().code, Code::InvalidPart);
+            assert_eq!(bad.check(size, each, false).unwrap_err().code, Code::InvalidPart);
         }
-        assert!(wanted(2, None).check(size, None).is_err());
-        let sum = WantedPart { n: 1, len: None, sha256: Some("c3Vt".into()) };
-        assert_eq!(sum.check(size, each).unwrap_err().code, Code::InvalidPart);
+        assert!(wanted(2, None).check(size, None, false).is_err());
+        let with = |sum: &str| WantedPart { n: 1, len: None, sha256: Some(sum.into()) };
+        assert_eq!(with("c3Vt").check(size, each, false).unwrap_err().code, Code::InvalidPart);
+        assert_eq!(wanted(1, None).check(size, each, true).unwrap_err().code, Code::ChecksumRequired);
+        assert_eq!(with(&STANDARD.encode([1; 32])).check(size, each, true).unwrap(), 8 * MIB);
     }
 
     #[test]
@@ -309,7 +326,9 @@ mod tests {
         assert!(check_composite(&sum, &parts[..1]).is_err());
         assert!(check_composite("", &parts).is_err());
         let bare = Part { sha256: None, ..part(2, 1) };
-        assert!(check_composite(&sum, &[part(1, 1), bare]).is_err());
+        assert!(check_composite(&sum, &[part(1, 1), bare.clone()]).is_err());
+        assert!(check_sums(&parts).is_ok());
+        assert_eq!(check_sums(&[part(1, 1), bare]).unwrap_err().code, Code::ChecksumRequired);
     }
 
     #[test]

@@ -16,14 +16,19 @@ use reelfleet_catalog::CatalogError;
 use reelfleet_catalog::uploads::Upload;
 use reelfleet_domain::upload::parts_total;
 use reelfleet_messages::{AssetId, UploadId};
-use reelfleet_objects::{MAX_EXPIRY, ObjectError, Part, PutTerms, head};
+use reelfleet_objects::{MAX_EXPIRY, ObjectError, ObjectHead, Part, PutTerms, head};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::app::{App, rfc3339};
 use crate::caller::{Caller, Payload};
 use crate::problem::{Code, Problem};
-use crate::upload_rules::{Announced, MAX_BATCH, NewUpload, WantedPart, check_composite, check_parts, idempotency_key};
+use crate::upload_rules::{
+    Announced, MAX_BATCH, NewUpload, WantedPart, check_composite, check_parts, check_sums, idempotency_key,
+};
+
+/// The one kind of checksum that an upload can be announced with.
+const SHA256: &str = "sha256";
 
 /// Open uploads shown at once.
 const LISTED: i64 = 100;
@@ -91,6 +96,7 @@ fn plan(app: &App, principal: &Principal, announced: &Announced, request_key: Op
         s3_upload_id: None,
         fingerprint: announced.fingerprint.clone(),
         request_key: request_key.map(str::to_owned),
+        checksum: announced.sha256.then(|| SHA256.to_owned()),
         state: "open".to_owned(),
         created_at: now,
         expires_at: now.saturating_add(app.options.upload_ttl_ms),
@@ -125,7 +131,8 @@ async fn repeated(app: &App, first: &Upload, announced: &Announced) -> Result<Re
     let same = first.name == announced.name
         && u64::try_from(first.size) == Ok(announced.size)
         && first.content_type == announced.content_type
-        && first.fingerprint == announced.fingerprint;
+        && first.fingerprint == announced.fingerprint
+        && first.checksum.is_some() == announced.sha256;
     if !same {
         let detail = "the first request with this key had another body";
         return Err(Problem::new(Code::IdempotencyKeyReused, detail));
@@ -185,7 +192,8 @@ pub(crate) async fn sign_parts(
     let now = app.now();
     let mut urls = Vec::with_capacity(wanted.parts.len());
     for part in &wanted.parts {
-        let len = part.check(upload.size.unsigned_abs(), upload.part_size.map(i64::unsigned_abs))?;
+        let (size, part_size) = (upload.size.unsigned_abs(), upload.part_size.map(i64::unsigned_abs));
+        let len = part.check(size, part_size, upload.checksum.is_some())?;
         let signed = match &upload.s3_upload_id {
             Some(s3_id) => {
                 let sum = part.sha256.as_deref();
@@ -238,7 +246,7 @@ pub(crate) async fn complete(
         (Some(s3_id), Some(part_size)) => {
             complete_parts(&app, &upload, s3_id, part_size.unsigned_abs(), &said).await?;
         }
-        _ => whole_object(&app, &upload).await?,
+        _ => one_put(&app, &upload, &said).await?,
     }
     app.catalog.close_upload(&app.context.step(), &upload.id, "completed").await?;
     Ok(Json(completed(&upload)))
@@ -255,16 +263,21 @@ async fn complete_parts(
     let parts = match multipart.list_parts(&upload.key, s3_id).await {
         Ok(parts) => parts,
         // Completed before, by a request whose answer was lost: then the object is there.
-        Err(ObjectError::NoUpload { .. }) => return whole_object(app, upload).await,
+        Err(ObjectError::NoUpload { .. }) => return whole_object(app, upload).await.map(drop),
         Err(error) => return Err(error.into()),
     };
     check_parts(upload.size.unsigned_abs(), part_size, &parts)?;
+    if upload.checksum.is_some() {
+        check_sums(&parts)?;
+    }
     if let Some(sum) = &said.sha256_of_parts {
         check_composite(sum, &parts)?;
     }
     match multipart.complete(&upload.key, s3_id, &parts).await {
         Ok(_) => Ok(()),
-        Err(ObjectError::NoUpload { .. } | ObjectError::Precondition { .. }) => whole_object(app, upload).await,
+        Err(ObjectError::NoUpload { .. } | ObjectError::Precondition { .. }) => {
+            whole_object(app, upload).await.map(drop)
+        }
         Err(ObjectError::Refused { code, message, .. }) => {
             Err(Problem::new(Code::UploadMismatch, format!("S3 refused the parts: {code}: {message}")))
         }
@@ -272,10 +285,23 @@ async fn complete_parts(
     }
 }
 
-/// Whether the object is there, whole.
-async fn whole_object(app: &App, upload: &Upload) -> Result<(), Problem> {
+/// Whether the object of a single PUT is there, whole, and with the sums that were promised: it counts as one part.
+async fn one_put(app: &App, upload: &Upload, said: &Completion) -> Result<(), Problem> {
+    let found = whole_object(app, upload).await?;
+    let part = [Part { number: 1, size: found.size, etag: found.etag, sha256: found.sha256 }];
+    if upload.checksum.is_some() {
+        check_sums(&part)?;
+    }
+    match &said.sha256_of_parts {
+        Some(sum) => check_composite(sum, &part),
+        None => Ok(()),
+    }
+}
+
+/// The object, if it is there, whole.
+async fn whole_object(app: &App, upload: &Upload) -> Result<ObjectHead, Problem> {
     match head(&app.context.clients.s3, &upload.bucket, &upload.key, None).await {
-        Ok(found) if i64::try_from(found.size) == Ok(upload.size) => Ok(()),
+        Ok(found) if i64::try_from(found.size) == Ok(upload.size) => Ok(found),
         Ok(found) => {
             let detail = format!("the object has {} bytes, {} were announced", found.size, upload.size);
             Err(Problem::new(Code::UploadMismatch, detail))
@@ -294,7 +320,8 @@ pub(crate) async fn abort(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let upload = own(&app, &caller.with(Scope::UploadsWrite)?, &id).await?;
+    let principal = caller.with(Scope::UploadsWrite)?;
+    let upload = own(&app, &principal, &id).await?;
     match upload.state.as_str() {
         "aborted" => return Ok(StatusCode::NO_CONTENT),
         "open" => {}
@@ -309,8 +336,12 @@ pub(crate) async fn abort(
         Err(ObjectError::Gone { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    app.catalog.close_upload(&app.context.step(), &upload.id, "aborted").await?;
-    Ok(StatusCode::NO_CONTENT)
+    if app.catalog.close_upload(&app.context.step(), &upload.id, "aborted").await? {
+        // A link that was signed before may still be used: what lands by it is removed by intake.
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    let now = own(&app, &principal, &id).await?;
+    if now.state == "aborted" { Ok(StatusCode::NO_CONTENT) } else { Err(ended(&now)) }
 }
 
 /// The upload, if it is the caller's.
@@ -367,6 +398,7 @@ fn shown(upload: &Upload, parts: Option<&[Part]>) -> Value {
         "name": upload.name,
         "size": size,
         "type": upload.content_type,
+        "checksum": upload.checksum,
         "fingerprint": upload.fingerprint,
         "part_size": part_size.unwrap_or(size),
         "parts_total": parts_total(size, part_size.unwrap_or(size)),

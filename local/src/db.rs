@@ -39,6 +39,9 @@ pub enum DbError {
     /// The file system under the data folder has no room left.
     #[error("database: no space left on the device of the data folder")]
     Full,
+    /// Another process holds a lock on the file, and has not let go within the time that a write waits.
+    #[error("database: locked by another process; nothing was changed")]
+    Locked,
     /// The closure panicked; its savepoint was rolled back.
     #[error("database: a request failed unexpectedly and was rolled back")]
     Panicked,
@@ -57,6 +60,25 @@ impl DbError {
             Self::Full => true,
             Self::Sqlite(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
             _ => false,
+        }
+    }
+
+    /// Whether the cause is a lock of another process, which passes.
+    pub fn is_locked(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+        match self {
+            Self::Locked => true,
+            Self::Sqlite(error) => matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked)),
+            _ => false,
+        }
+    }
+
+    /// The same error for another write of the group that it befell.
+    fn of_group(&self) -> Self {
+        match self {
+            error if error.is_full() => Self::Full,
+            error if error.is_locked() => Self::Locked,
+            error => Self::Commit(error.to_string()),
         }
     }
 }
@@ -84,7 +106,8 @@ impl Deref for Tx<'_> {
 }
 
 type Finish = Box<dyn FnOnce(Result<(), DbError>) + Send>;
-type Job = Box<dyn FnOnce(&Tx<'_>) -> (bool, Finish) + Send>;
+/// A write: it gets its share of a transaction, or is told why there is none.
+type Job = Box<dyn FnOnce(Result<&Tx<'_>, DbError>) -> (bool, Finish) + Send>;
 
 /// Handle to the database; cheap to clone.
 #[derive(Clone)]
@@ -139,7 +162,7 @@ impl Db {
     {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |tx| {
-            let outcome = change(tx);
+            let outcome = tx.map_err(E::from).and_then(change);
             let keep = outcome.is_ok();
             let finish: Finish = Box::new(move |committed| {
                 let _ = reply.send(match (outcome, committed) {
@@ -221,9 +244,16 @@ fn run_writer(conn: &Connection, mut queue: mpsc::Receiver<Job>, wakes: &QueueWa
         let mut to_wake = Vec::new();
         let begun = conn.prepare_cached("BEGIN IMMEDIATE").and_then(|mut s| s.execute([]));
         let mut broken = begun.err().map(DbError::from);
+        if broken.is_some() {
+            // Those that came while this one waited for a lock have waited too: nobody waits for two locks in a row.
+            while let Ok(job) = queue.try_recv() {
+                group.push(job);
+            }
+        }
         for job in group.drain(..) {
-            if broken.is_some() {
-                // Nothing may run outside of a transaction. Dropping the job answers its caller.
+            if let Some(error) = &broken {
+                // Nothing may run outside of a transaction.
+                finished.push(job(Err(error.of_group())).1);
                 continue;
             }
             let tx = Tx { conn, wakes: RefCell::default() };
@@ -235,7 +265,10 @@ fn run_writer(conn: &Connection, mut queue: mpsc::Receiver<Job>, wakes: &QueueWa
                     finished.push(finish);
                 }
                 Ok(None) => tracing::error!("a write panicked; it was rolled back"),
-                Err(error) => broken = Some(error),
+                Err((error, finish)) => {
+                    broken = Some(error);
+                    finished.extend(finish);
+                }
             }
         }
         let committed = match broken {
@@ -255,26 +288,35 @@ fn run_writer(conn: &Connection, mut queue: mpsc::Receiver<Job>, wakes: &QueueWa
         for finish in finished {
             finish(match &committed {
                 Ok(()) => Ok(()),
-                Err(error) if error.is_full() => Err(DbError::Full),
-                Err(error) => Err(DbError::Commit(error.to_string())),
+                Err(error) => Err(error.of_group()),
             });
         }
     }
 }
 
-/// Runs one job in its savepoint. `Ok(None)`: it panicked and was undone. `Err`: the transaction itself is broken.
-fn in_savepoint(tx: &Tx<'_>, job: Job) -> Result<Option<(bool, Finish)>, DbError> {
-    tx.prepare_cached("SAVEPOINT request")?.execute([])?;
-    let outcome = catch_unwind(AssertUnwindSafe(|| job(tx))).ok();
+/// The transaction that all jobs share is gone; the answer of the job that met it comes along, unless it panicked.
+type Broken = (DbError, Option<Finish>);
+
+/// Runs one job in its savepoint. `Ok(None)`: it panicked and was undone.
+fn in_savepoint(tx: &Tx<'_>, job: Job) -> Result<Option<(bool, Finish)>, Broken> {
+    let execute = |sql| tx.prepare_cached(sql).and_then(|mut s| s.execute([])).map_err(DbError::from);
+    if let Err(error) = execute("SAVEPOINT request") {
+        let (_, finish) = job(Err(error.of_group()));
+        return Err((error, Some(finish)));
+    }
+    let outcome = catch_unwind(AssertUnwindSafe(|| job(Ok(tx)))).ok();
     if tx.is_autocommit() {
         // A full disk makes SQLite roll the whole transaction back by itself.
-        return Err(DbError::Full);
+        return Err((DbError::Full, outcome.map(|(_, finish)| finish)));
     }
-    if !matches!(outcome, Some((true, _))) {
-        tx.prepare_cached("ROLLBACK TO request")?.execute([])?;
+    let undone = match outcome {
+        Some((true, _)) => Ok(0),
+        _ => execute("ROLLBACK TO request"),
+    };
+    match undone.and_then(|_| execute("RELEASE request")) {
+        Ok(_) => Ok(outcome),
+        Err(error) => Err((error, outcome.map(|(_, finish)| finish))),
     }
-    tx.prepare_cached("RELEASE request")?.execute([])?;
-    Ok(outcome)
 }
 
 #[cfg(test)]
@@ -322,6 +364,42 @@ mod tests {
         assert!(matches!(panicked, Err(DbError::Panicked)));
         assert_eq!(count(&db).await, 0);
         insert(&db, 2).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn each_write_of_a_group_that_cannot_begin_is_told_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = open(dir.path());
+        let other = Connection::open(dir.path().join("t.sqlite")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let all = futures::future::join_all((0..10).map(|n| insert(&db, n))).await;
+        assert!(all.iter().all(|result| matches!(result, Err(DbError::Locked))), "{all:?}");
+        other.execute_batch("ROLLBACK").unwrap();
+        insert(&db, 0).await.unwrap();
+        assert_eq!(count(&db).await, 1);
+    }
+
+    #[tokio::test]
+    async fn each_write_of_a_group_that_finds_no_room_is_told_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = open(dir.path());
+        // The file may not grow: as on a full disk, SQLite answers SQLITE_FULL.
+        let bound = db.write(|tx| {
+            let pages: i64 = tx.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+            Ok::<_, DbError>(tx.pragma_update(None, "max_page_count", pages)?)
+        });
+        bound.await.unwrap();
+        let large = |n: i64| {
+            db.write(move |tx| {
+                tx.execute("CREATE TABLE IF NOT EXISTS large (n INTEGER PRIMARY KEY, b BLOB)", [])?;
+                tx.execute("INSERT INTO large VALUES (?1, zeroblob(100000))", [n])?;
+                Ok::<_, DbError>(())
+            })
+        };
+        let all = futures::future::join_all((0..10).map(large)).await;
+        assert!(all.iter().all(|result| result.as_ref().is_err_and(DbError::is_full)), "{all:?}");
+        insert(&db, 1).await.unwrap();
+        assert_eq!(count(&db).await, 1);
     }
 
     #[tokio::test]

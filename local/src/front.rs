@@ -3,22 +3,23 @@
 //! The service in the credential scope decides. What carries no Authorization header is S3: presigned links and browser
 //! forms. Nothing unsigned gets to SQS, SNS or RDS Data.
 
-use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc};
+use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
 use futures::FutureExt as _;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use s3s::service::S3Service;
 
 use crate::{
-    auth::{self, AuthError, Authorization, Credentials},
+    auth::{self, Authorization, Credentials},
     cors,
-    faults::{Fault, Faults},
+    faults::{self, Call, Fault, Service, Stage},
     guard,
     rds::{self, RdsData},
+    refusals::{auth_error, injected, internal_error, json, service_error, xml_error},
     s3::{self, Store},
     sns, sqs,
     state::{Endpoint, Response},
@@ -42,17 +43,19 @@ pub(crate) struct Front {
     pub(crate) s3: S3Service,
     pub(crate) rds: Arc<RdsData>,
     pub(crate) stats: Arc<Stats>,
-    pub(crate) faults: Faults,
 }
 
-/// The connection is to be closed without an answer: a fault on purpose.
+/// The connection is to end without an answer: a fault on purpose.
 #[derive(Debug, thiserror::Error)]
-#[error("closed on purpose")]
-pub(crate) struct Closed;
+#[error("ended on purpose")]
+pub(crate) struct Ended {
+    /// By a reset, not a close.
+    pub(crate) reset: bool,
+}
 
 impl Front {
     /// Answers one request. What goes wrong is an answer too, but for faults that a test has asked for.
-    pub(crate) async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Result<Response, Closed> {
+    pub(crate) async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Result<Response, Ended> {
         let uploads = request.method() == Method::PUT;
         // A panic ends one request, not the connection's other ones.
         let answer = AssertUnwindSafe(self.route(request, peer)).catch_unwind().await;
@@ -77,42 +80,86 @@ impl Front {
         Ok(response)
     }
 
-    async fn route(&self, request: Request<Incoming>, peer: SocketAddr) -> Result<Response, Closed> {
+    async fn route(&self, request: Request<Incoming>, peer: SocketAddr) -> Result<Response, Ended> {
         let (parts, body) = request.into_parts();
         match parts.uri.path() {
             HEALTH_PATH => return Ok(json(StatusCode::OK, r#"{"status":"ok"}"#.to_owned())),
             STATS_PATH | FAULTS_PATH => return Ok(self.answer_private(&parts, body, peer).await),
             _ => {}
         }
-        let service = match Authorization::of(&parts.headers) {
-            Some(Ok(auth)) => auth.service,
-            _ if parts.headers.contains_key("x-amz-target") => "sqs",
-            _ if is_form(&parts) => "sns",
-            _ => "s3",
-        };
-        let service = service.to_owned();
-        let operation = match service.as_str() {
-            "sqs" => action(&parts).unwrap_or_default().to_owned(),
-            "sns" => String::new(),
-            "rds-data" => parts.uri.path().to_owned(),
-            _ => parts.method.to_string(),
-        };
-        self.stats.request(&format!("{service}:{operation}"));
-        let fault = self.faults.next(&service, &operation, parts.uri.path());
-        match fault {
-            Some(Fault::Drop) => return Err(Closed),
-            Some(Fault::Throttle) => return Ok(throttled(&service)),
-            Some(fault) => fault.wait().await,
-            None => {}
+        match service_of(&parts) {
+            Service::S3 => self.route_s3(parts, body).await,
+            service => self.route_signed(service, parts, body).await,
         }
-        let response = match service.as_str() {
-            "sqs" | "sns" | "rds-data" => self.answer_signed(&service, parts, body).await,
-            _ => self.answer_s3(parts, body).await,
+    }
+
+    async fn route_s3(&self, parts: Parts, body: Incoming) -> Result<Response, Ended> {
+        self.stats.request(&format!("s3:{}", parts.method));
+        // The answer outlives the request that names its operation.
+        let (operation, method) = (faults::of_s3(&parts).to_owned(), parts.method.clone());
+        let path = parts.uri.path().to_owned();
+        let call = Call { service: Service::S3, operation: &operation, method: method.as_str(), path: &path };
+        let response = self.suffer(&call, self.answer_s3(parts, body)).await?;
+        let has_body = response.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+        if operation != "GetObject" || !response.status().is_success() || !has_body {
+            return Ok(response);
+        }
+        Ok(match self.state.faults.befall(Stage::Body, &call) {
+            Some(Fault::SlowBody { bytes_per_s }) => faults::slow(response, bytes_per_s),
+            Some(Fault::TruncateBody { bytes }) => faults::truncate(response, bytes),
+            _ => response,
+        })
+    }
+
+    async fn route_signed(&self, service: Service, parts: Parts, body: Incoming) -> Result<Response, Ended> {
+        let body = match Limited::new(body, MAX_BODY).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => {
+                let message = "The request is larger than 4 MiB.";
+                return Ok(service_error(service, StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message));
+            }
+            Err(_) => {
+                let message = "The request body broke off.";
+                return Ok(service_error(service, StatusCode::BAD_REQUEST, "IncompleteBody", message));
+            }
+        };
+        let (operation, path) = match service {
+            Service::Sqs => {
+                let action = sqs_action(&parts).unwrap_or_default().to_owned();
+                (action, sqs::queue_of(&self.state, &body).unwrap_or_default())
+            }
+            Service::Sns => sns::action_of(&body),
+            _ => (faults::of_rds_data(parts.uri.path()).to_owned(), String::new()),
+        };
+        self.stats.request(&format!("{}:{operation}", service.name()));
+        let call = Call { service, operation: &operation, method: parts.method.as_str(), path: &path };
+        self.suffer(&call, self.answer_signed(service, &parts, body)).await
+    }
+
+    /// The answer of a request, or what befalls it before or after its work.
+    async fn suffer(&self, call: &Call<'_>, work: impl Future<Output = Response>) -> Result<Response, Ended> {
+        let Some(fault) = self.state.faults.befall(Stage::Request, call) else {
+            return Ok(work.await);
         };
         match fault {
-            Some(Fault::LoseAnswer) => Err(Closed),
-            _ => Ok(response),
+            Fault::Drop => return Err(Ended { reset: false }),
+            Fault::Reset => return Err(Ended { reset: true }),
+            Fault::Delay { ms } => tokio::time::sleep(Duration::from_millis(ms)).await,
+            Fault::LoseAnswer => {
+                work.await;
+                return Err(Ended { reset: false });
+            }
+            Fault::FailAnswer => {
+                let answer = work.await;
+                return Ok(injected(call.service, fault).unwrap_or(answer));
+            }
+            fault => {
+                if let Some(refusal) = injected(call.service, fault) {
+                    return Ok(refusal);
+                }
+            }
         }
+        Ok(work.await)
     }
 
     /// Only to this machine, not through a proxy, and not to a page in a browser.
@@ -123,46 +170,36 @@ impl Front {
             let message = "This is for this machine only.";
             return xml_error(StatusCode::FORBIDDEN, "AccessDenied", message);
         }
-        if parts.uri.path() == STATS_PATH {
-            return json(StatusCode::OK, self.stats.json());
-        }
-        let body = match Limited::new(body, MAX_BODY).collect().await {
-            Ok(body) if parts.method == Method::POST => body.to_bytes(),
+        match (parts.uri.path(), &parts.method) {
+            (STATS_PATH, _) => json(StatusCode::OK, self.stats.json()),
+            (_, &Method::GET) => json(StatusCode::OK, self.state.faults.json()),
+            (_, &Method::POST) => match Limited::new(body, MAX_BODY).collect().await {
+                Ok(body) => match self.state.faults.set(&body.to_bytes()) {
+                    Ok(()) => json(StatusCode::OK, self.state.faults.json()),
+                    Err(error) => xml_error(StatusCode::BAD_REQUEST, "MalformedRules", &error.to_string()),
+                },
+                Err(error) => xml_error(StatusCode::BAD_REQUEST, "MalformedRules", &error.to_string()),
+            },
             _ => {
-                let message = "Faults are set by POST.";
-                return xml_error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message);
+                let message = "Faults are shown by GET and set by POST.";
+                xml_error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
             }
-        };
-        match self.faults.set(&body) {
-            Ok(()) => json(StatusCode::OK, "{}".to_owned()),
-            Err(error) => xml_error(StatusCode::BAD_REQUEST, "MalformedRules", &error.to_string()),
         }
     }
 
-    async fn answer_signed(&self, service: &str, parts: Parts, body: Incoming) -> Response {
-        let body = match Limited::new(body, MAX_BODY).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => {
-                let message = "The request is larger than 4 MiB.";
-                return service_error(service, StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message);
-            }
-            Err(_) => {
-                let message = "The request body broke off.";
-                return service_error(service, StatusCode::BAD_REQUEST, "IncompleteBody", message);
-            }
-        };
-        if let Err(error) = auth::verify(&parts, &body, &self.credentials, self.state.now()) {
+    async fn answer_signed(&self, service: Service, parts: &Parts, body: Bytes) -> Response {
+        if let Err(error) = auth::verify(parts, &body, &self.credentials, self.state.now()) {
             return auth_error(service, error);
         }
         match service {
-            "sqs" => {
-                let Some(action) = action(&parts) else {
+            Service::Sqs => {
+                let Some(action) = sqs_action(parts) else {
                     let message = "SQS is spoken as AWS JSON 1.0 here: POST with X-Amz-Target: AmazonSQS.<Action>.";
                     return service_error(service, StatusCode::BAD_REQUEST, "InvalidAction", message);
                 };
                 sqs::handle(&self.state, action, body).await
             }
-            "sns" => sns::handle(&self.state, body).await,
+            Service::Sns => sns::handle(&self.state, body).await,
             _ => rds::handle(&self.rds, parts.uri.path(), body).await,
         }
     }
@@ -178,14 +215,21 @@ impl Front {
         };
         if parts.method == Method::OPTIONS {
             return match cors::preflight(rules.as_deref(), &parts.headers) {
-                Ok(headers) => with_headers(headers),
+                Ok(headers) => {
+                    let mut response = Response::new(Body::empty());
+                    *response.headers_mut() = headers;
+                    response
+                }
                 Err((status, code, message)) => xml_error(status, code, message),
             };
         }
         let method = parts.method.clone();
         let mut response = match guard::admit(&mut parts) {
             Ok(()) => self.call_s3s(Request::from_parts(parts, body)).await,
-            Err(refusal) => xml_error(StatusCode::FORBIDDEN, "AccessDenied", &refusal.to_string()),
+            Err(refusal) => {
+                let (status, code) = refusal.wire();
+                xml_error(status, code, &refusal.to_string())
+            }
         };
         if let (Some(rules), Some(origin)) = (rules, origin) {
             cors::decorate(&rules, &origin, &method, response.headers_mut());
@@ -211,23 +255,24 @@ impl Front {
     }
 }
 
-/// The action of an SQS request.
-fn action(parts: &Parts) -> Option<&str> {
-    parts.headers.get("x-amz-target")?.to_str().ok()?.strip_prefix("AmazonSQS.")
-}
-
-fn internal_error() -> Response {
-    let message = "We encountered an internal error. Please try again.";
-    xml_error(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
-}
-
-/// What each service says when it is asked too often; SDKs retry it.
-fn throttled(service: &str) -> Response {
-    match service {
-        "s3" => xml_error(StatusCode::SERVICE_UNAVAILABLE, "SlowDown", "Please reduce your request rate."),
-        "sns" => service_error(service, StatusCode::BAD_REQUEST, "Throttling", "Rate exceeded"),
-        _ => service_error(service, StatusCode::BAD_REQUEST, "ThrottlingException", "Rate exceeded"),
+/// Whom a request is for. What is signed for none of ours goes to S3, which refuses it.
+fn service_of(parts: &Parts) -> Service {
+    match Authorization::of(&parts.headers) {
+        Some(Ok(auth)) => match auth.service {
+            "sqs" => Service::Sqs,
+            "sns" => Service::Sns,
+            "rds-data" => Service::RdsData,
+            _ => Service::S3,
+        },
+        _ if parts.headers.contains_key("x-amz-target") => Service::Sqs,
+        _ if is_form(parts) => Service::Sns,
+        _ => Service::S3,
     }
+}
+
+/// The action of an SQS request.
+fn sqs_action(parts: &Parts) -> Option<&str> {
+    parts.headers.get("x-amz-target")?.to_str().ok()?.strip_prefix("AmazonSQS.")
 }
 
 /// An unsigned call of the Query protocol: it is refused, in the form its client can read.
@@ -235,60 +280,4 @@ fn is_form(parts: &Parts) -> bool {
     let content_type = parts.headers.get(header::CONTENT_TYPE);
     parts.uri.path() == "/"
         && content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"))
-}
-
-fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response {
-    let mut response = Response::new(Body::from(body.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
-}
-
-fn with_headers(headers: HeaderMap) -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.headers_mut() = headers;
-    response
-}
-
-fn json(status: StatusCode, body: String) -> Response {
-    respond(status, "application/json", body)
-}
-
-/// An error in S3's form. `message` is ours and has nothing in it that XML would mind.
-fn xml_error(status: StatusCode, code: &str, message: &str) -> Response {
-    let message = message.replace('&', "&amp;").replace('<', "&lt;");
-    let body = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
-    );
-    respond(status, "application/xml", body)
-}
-
-fn auth_error(service: &str, error: AuthError) -> Response {
-    service_error(service, StatusCode::FORBIDDEN, &error.to_string(), error.message())
-}
-
-/// An error in the form of the service.
-fn service_error(service: &str, status: StatusCode, code: &str, message: &str) -> Response {
-    let mut response = match service {
-        "sns" => {
-            let message = message.replace('&', "&amp;").replace('<', "&lt;");
-            let body = format!(
-                "<ErrorResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><Error><Type>Sender</Type>\
-                 <Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
-            );
-            respond(status, "text/xml", body)
-        }
-        "sqs" => {
-            let kind = format!("com.amazon.coral.service#{code}");
-            let body = serde_json::json!({"__type": kind, "message": message}).to_string();
-            respond(status, "application/x-amz-json-1.0", body)
-        }
-        _ => json(status, serde_json::json!({"message": message}).to_string()),
-    };
-    if service != "sns"
-        && let Ok(code) = HeaderValue::from_str(code)
-    {
-        response.headers_mut().insert("x-amzn-errortype", code);
-    }
-    response
 }

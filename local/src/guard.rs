@@ -4,7 +4,7 @@
 //! link could copy any object of any bucket to the key of that link by adding `x-amz-copy-source`. Later versions of
 //! s3s have rules of the same kind; the tests below stay when it is replaced.
 
-use http::{HeaderName, HeaderValue, request::Parts};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 use percent_encoding::percent_decode_str;
 
 use crate::auth::{Authorization, scope};
@@ -23,22 +23,51 @@ const SIGNATURE_PARAMETERS: [&str; 8] = [
     "x-amz-signedheaders",
 ];
 
-/// Why a request does not get through: 403 AccessDenied with this text.
+/// Why a request does not get through, in S3's words where S3 has some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error(
-        "Signature Version 2 is not offered. Sign with Signature Version 4 (AWS4-HMAC-SHA256); in boto3 and aws CLI v1 \
-         set signature_version to s3v4."
+        "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256; in boto3 and aws \
+         CLI v1 set signature_version to s3v4."
     )]
     SignatureV2,
-    #[error("X-Amz-Expires must be a number of seconds of at most 604800 (7 days).")]
+    #[error("X-Amz-Expires must be a number of seconds, and must be less than a week (in seconds): 604800.")]
     Expires,
     #[error("There were headers present in the request which were not signed: every x-amz-* header must be signed.")]
     Unsigned,
-    #[error("The query parameters of the signature are incomplete or given twice.")]
+    #[error(
+        "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, \
+         X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters, each of them once."
+    )]
     Query,
-    #[error("The credential is not scoped to the service s3.")]
-    Scope,
+    #[error("X-Amz-Algorithm only supports AWS4-HMAC-SHA256.")]
+    Algorithm,
+    #[error("A header stands in the query too, with another value.")]
+    Contradiction,
+    #[error("The authorization header is malformed.")]
+    Header,
+    #[error("The credential is wrongly scoped: this endpoint belongs to the service s3.")]
+    Scope {
+        /// Where the credential stands.
+        in_query: bool,
+    },
+    #[error("You must provide the Content-Length HTTP header.")]
+    Length,
+}
+
+impl Refusal {
+    /// Status and code.
+    pub(crate) fn wire(self) -> (StatusCode, &'static str) {
+        match self {
+            Self::SignatureV2 => (StatusCode::BAD_REQUEST, "InvalidRequest"),
+            Self::Unsigned | Self::Contradiction => (StatusCode::FORBIDDEN, "AccessDenied"),
+            Self::Expires | Self::Query | Self::Algorithm | Self::Scope { in_query: true } => {
+                (StatusCode::BAD_REQUEST, "AuthorizationQueryParametersError")
+            }
+            Self::Header | Self::Scope { in_query: false } => (StatusCode::BAD_REQUEST, "AuthorizationHeaderMalformed"),
+            Self::Length => (StatusCode::LENGTH_REQUIRED, "MissingContentLength"),
+        }
+    }
 }
 
 /// Name and value, decoded, of each query parameter.
@@ -71,18 +100,23 @@ pub(crate) fn admit(parts: &mut Parts) -> Result<(), Refusal> {
     // s3s looks at the query first, so the guard does too.
     let presigned = query.iter().any(|(name, _)| name == "X-Amz-Signature");
     let signed: Vec<String> = if presigned {
+        one("X-Amz-Signature")?;
+        one("X-Amz-Date")?;
+        if one("X-Amz-Algorithm")? != "AWS4-HMAC-SHA256" {
+            return Err(Refusal::Algorithm);
+        }
         if one("X-Amz-Expires")?.parse::<u64>().map_or(true, |seconds| seconds > MAX_EXPIRES) {
             return Err(Refusal::Expires);
         }
         if scope(one("X-Amz-Credential")?).is_none_or(|(_, _, _, service)| service != "s3") {
-            return Err(Refusal::Scope);
+            return Err(Refusal::Scope { in_query: true });
         }
         one("X-Amz-SignedHeaders")?.split(';').map(str::to_ascii_lowercase).collect()
     } else {
         match Authorization::of(&parts.headers) {
             None => Vec::new(),
-            Some(Err(_)) => return Err(Refusal::Query),
-            Some(Ok(auth)) if auth.service != "s3" => return Err(Refusal::Scope),
+            Some(Err(_)) => return Err(Refusal::Header),
+            Some(Ok(auth)) if auth.service != "s3" => return Err(Refusal::Scope { in_query: false }),
             Some(Ok(auth)) => auth.signed_headers.iter().map(|name| name.to_ascii_lowercase()).collect(),
         }
     };
@@ -94,6 +128,11 @@ pub(crate) fn admit(parts: &mut Parts) -> Result<(), Refusal> {
     }
     if presigned {
         restore_headers(parts, &query)?;
+    }
+    // What has no length cannot be compared with a signed one, nor refused before the disk is full.
+    let of_object = parts.uri.path().trim_start_matches('/').split_once('/').is_some_and(|(_, key)| !key.is_empty());
+    if parts.method == Method::PUT && of_object && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        return Err(Refusal::Length);
     }
     Ok(())
 }
@@ -107,7 +146,7 @@ fn restore_headers(parts: &mut Parts, query: &[(String, String)]) -> Result<(), 
         let header = HeaderName::try_from(&name).map_err(|_| Refusal::Query)?;
         let value = HeaderValue::try_from(value).map_err(|_| Refusal::Query)?;
         if parts.headers.get_all(&header).iter().any(|other| other != value) {
-            return Err(Refusal::Query);
+            return Err(Refusal::Contradiction);
         }
         parts.headers.insert(header, value);
     }
@@ -122,7 +161,7 @@ mod tests {
         %2Faws4_request&X-Amz-Date=20261121T000000Z&X-Amz-Expires=900&X-Amz-SignedHeaders=host&X-Amz-Signature=00";
 
     fn admitted(uri: &str, headers: &[(&'static str, &str)]) -> Result<Parts, Refusal> {
-        let mut request = http::Request::put(uri);
+        let mut request = http::Request::put(uri).header("content-length", "0");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -162,6 +201,8 @@ mod tests {
         }
         assert_eq!(refused(&LINK.replace("Expires=900", "Expires=604800"), &[]), None);
         assert_eq!(refused(&format!("{LINK}&X-Amz-Expires=1"), &[]), Some(Refusal::Query));
+        assert_eq!(refused(&format!("{LINK}&X-Amz-Signature=00"), &[]), Some(Refusal::Query));
+        assert_eq!(refused(&LINK.replace("-SHA256&", "-SHA1&"), &[]), Some(Refusal::Algorithm));
         assert_eq!(refused(&LINK.replace("X-Amz-Expires=900", "a=b"), &[]), Some(Refusal::Query));
     }
 
@@ -174,7 +215,16 @@ mod tests {
         let more = [signed[0], signed[1], ("x-amz-copy-source", "/b/other")];
         assert_eq!(refused("/b/k", &more), Some(Refusal::Unsigned));
         let other = auth.replace("/s3/", "/sts/");
-        assert_eq!(refused("/b/k", &[("authorization", &other)]), Some(Refusal::Scope));
+        assert_eq!(refused("/b/k", &[("authorization", &other)]), Some(Refusal::Scope { in_query: false }));
+    }
+
+    #[test]
+    fn an_object_has_a_length() {
+        let chunked = http::Request::put("/b/k").header("transfer-encoding", "chunked").body(()).unwrap();
+        assert_eq!(admit(&mut chunked.into_parts().0), Err(Refusal::Length));
+        assert_eq!(Refusal::Length.wire(), (StatusCode::LENGTH_REQUIRED, "MissingContentLength"));
+        let configuration = http::Request::put("/b?cors").body(()).unwrap();
+        assert_eq!(admit(&mut configuration.into_parts().0), Ok(()));
     }
 
     #[test]
@@ -184,5 +234,8 @@ mod tests {
         assert_eq!(parts.headers["x-amz-checksum-crc32"], "AAAAAA==");
         assert!(!parts.headers.contains_key("x-id"));
         assert!(!parts.headers.contains_key("x-amz-date"));
+        assert_eq!(refused(&link, &[("x-amz-checksum-crc32", "BBBBBB==")]), Some(Refusal::Unsigned));
+        let twice = link.replace("SignedHeaders=host", "SignedHeaders=host%3Bx-amz-checksum-crc32");
+        assert_eq!(refused(&twice, &[("x-amz-checksum-crc32", "BBBBBB==")]), Some(Refusal::Contradiction));
     }
 }

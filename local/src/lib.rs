@@ -11,8 +11,12 @@ mod cors;
 mod db;
 mod faults;
 mod front;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzed;
 mod guard;
+mod line;
 mod rds;
+mod refusals;
 mod s3;
 mod serve;
 mod sns;

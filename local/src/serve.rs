@@ -4,13 +4,16 @@
 //! flight end for a while, then stops.
 
 use std::{
-    fs::{DirBuilder, File, TryLockError},
+    fs::{self, DirBuilder, File, TryLockError},
     future::Future,
     io,
     net::SocketAddr,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,7 +30,8 @@ use crate::{
     auth::Credentials,
     db::{Db, DbError},
     faults::Faults,
-    front::Front,
+    front::{Ended, Front},
+    line::Line,
     rds::{RdsBackend, RdsData, RdsOpenError},
     s3, sns, sqs,
     state::{Clock, Endpoint, Ids, QueueWakes},
@@ -58,6 +62,8 @@ pub struct LocalConfig {
     pub rds: Option<RdsBackend>,
     /// Bytes of the disk that uploads leave free; below it PUT answers 507, while everything else goes on.
     pub reserve_bytes: u64,
+    /// A file of faults to be suffered on purpose from the start; see `docs/faults.md`.
+    pub faults: Option<PathBuf>,
 }
 
 impl LocalConfig {
@@ -72,6 +78,7 @@ impl LocalConfig {
             credentials: vec![(access_key.into(), secret_key.into())],
             rds: None,
             reserve_bytes: 256 << 20,
+            faults: None,
         }
     }
 }
@@ -104,6 +111,14 @@ pub enum LocalError {
     /// The application's database cannot be opened.
     #[error(transparent)]
     Rds(#[from] RdsOpenError),
+    /// The faults asked for cannot be.
+    #[error("{}: {why}", path.display())]
+    Faults {
+        /// The file that asks for them.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The configuration makes no sense.
     #[error("{0}")]
     Config(&'static str),
@@ -124,6 +139,7 @@ pub struct Bound {
 /// When the folder is in use, a database cannot be opened, or the address cannot be listened on.
 pub async fn bind(config: LocalConfig) -> Result<Bound, LocalError> {
     check(&config)?;
+    let faults = faults(config.faults.as_deref())?;
     let folder = config.data_dir.clone();
     // What is uploaded is for nobody else on this machine.
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
@@ -150,6 +166,7 @@ pub async fn bind(config: LocalConfig) -> Result<Bound, LocalError> {
         base_url: base_url.unwrap_or_else(|| format!("http://{address}")),
         wakes,
         shutdown: CancellationToken::new(),
+        faults,
     });
     let stats = Arc::new(Stats::default());
     let store = s3::Store::open(Arc::clone(&state), Arc::clone(&stats), &folder, config.reserve_bytes).await;
@@ -158,7 +175,7 @@ pub async fn bind(config: LocalConfig) -> Result<Bound, LocalError> {
     let rds = RdsData::open(&backend).await?;
     let credentials = Credentials::new(config.credentials);
     let s3 = s3s_service(&store, &credentials);
-    let front = Arc::new(Front { state, credentials, store, s3, rds, stats, faults: Faults::default() });
+    let front = Arc::new(Front { state, credentials, store, s3, rds, stats });
     Ok(Bound { address, listener, front, _lock: lock })
 }
 
@@ -189,6 +206,17 @@ fn check(config: &LocalConfig) -> Result<(), LocalError> {
         return Err(LocalError::Config("a region has lower-case letters, digits and hyphens"));
     }
     Ok(())
+}
+
+fn faults(path: Option<&Path>) -> Result<Faults, LocalError> {
+    let faults = Faults::default();
+    if let Some(path) = path {
+        let wrong = |why: String| LocalError::Faults { path: path.to_owned(), why };
+        let rules = fs::read(path).map_err(|error| wrong(error.to_string()))?;
+        faults.set(&rules).map_err(|error| wrong(error.to_string()))?;
+        tracing::warn!(file = %path.display(), "faults on purpose are in force");
+    }
+    Ok(faults)
 }
 
 fn lock(folder: &Path) -> Result<File, LocalError> {
@@ -229,7 +257,7 @@ impl Bound {
     /// Serves until `shutdown` ends, then closes.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let Self { listener, front, _lock, .. } = self;
-        let state = Arc::clone(&front.state);
+        let (state, rds) = (Arc::clone(&front.state), Arc::clone(&front.rds));
         let mut upkeep = JoinSet::new();
         upkeep.spawn(s3::upkeep(Arc::clone(&front.store)));
         upkeep.spawn(sqs::run(Arc::clone(&state)));
@@ -254,14 +282,22 @@ impl Bound {
             };
             let _ = stream.set_nodelay(true);
             let front = Arc::clone(&front);
+            let reset = Arc::new(AtomicBool::new(false));
+            let line = Line::new(stream, Arc::clone(&reset));
             let service = service_fn(move |request| {
-                let front = Arc::clone(&front);
-                async move { front.handle(request, peer).await }
+                let (front, reset) = (Arc::clone(&front), Arc::clone(&reset));
+                async move {
+                    let answer = front.handle(request, peer).await;
+                    if let Err(Ended { reset: true }) = answer {
+                        reset.store(true, Ordering::Relaxed);
+                    }
+                    answer
+                }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(Duration::from_secs(60))
-                .serve_connection(TokioIo::new(stream), service);
+                .serve_connection(TokioIo::new(line), service);
             let connection = graceful.watch(connection);
             connections.spawn(async move {
                 if let Err(error) = connection.await {
@@ -271,7 +307,8 @@ impl Bound {
         }
         drop(listener);
         state.shutdown.cancel();
-        if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
+        let closing = async { tokio::join!(rds.close(), graceful.shutdown()) };
+        if tokio::time::timeout(GRACE, closing).await.is_err() {
             tracing::warn!(open = connections.len(), "requests in flight are cut off");
         }
         connections.shutdown().await;

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::db::Db;
+use crate::{db::Db, faults::Faults};
 
 /// The answer type of every handler.
 pub type Response = http::Response<axum::body::Body>;
@@ -33,6 +33,8 @@ pub struct Endpoint {
     pub wakes: Arc<QueueWakes>,
     /// Cancelled when the endpoint shuts down: long polls answer at once with what they have.
     pub shutdown: CancellationToken,
+    /// What goes wrong on purpose.
+    pub(crate) faults: Faults,
 }
 
 impl Endpoint {

@@ -37,6 +37,7 @@ CREATE TABLE upload (
     s3_upload_id TEXT,
     fingerprint  TEXT,
     request_key  TEXT,
+    checksum     TEXT,
     state        TEXT NOT NULL,
     op_id        TEXT NOT NULL,
     created_at   BIGINT NOT NULL,
@@ -70,6 +71,7 @@ CREATE TABLE asset (
     generation     BIGINT NOT NULL,
     reason_code    TEXT,
     reason_detail  TEXT,
+    ended_by       TEXT,
     version        BIGINT NOT NULL,
     op_id          TEXT NOT NULL,
     described      BIGINT NOT NULL,
@@ -80,7 +82,23 @@ CREATE TABLE asset (
 );
 CREATE INDEX asset_by_tenant ON asset (tenant, id);
 CREATE INDEX asset_by_key ON asset (bucket, object_key);
-CREATE INDEX asset_undescribed ON asset (described, version);
+-- Small whatever the number of assets: it holds what is to be described, and nothing else.
+CREATE INDEX asset_undescribed ON asset (updated_at) WHERE described < version;
+
+-- An asset that is marked as deleted and, once its objects are gone, the proof of it. The asset's own row is the tombstone.
+CREATE TABLE deletion (
+    asset_id     TEXT PRIMARY KEY,
+    requested_by TEXT NOT NULL,
+    requested_at BIGINT NOT NULL,
+    purge_at     BIGINT NOT NULL,
+    state_before TEXT NOT NULL,
+    ended_by     TEXT NOT NULL,
+    purging_at   BIGINT,
+    swept_at     BIGINT,
+    done_at      BIGINT,
+    proof        TEXT
+);
+CREATE INDEX deletion_due ON deletion (done_at, purge_at);
 
 -- What arrived, as it arrived: kept for inspection.
 CREATE TABLE inbox (
@@ -129,11 +147,13 @@ CREATE TABLE task (
     next_at      BIGINT NOT NULL,
     cost_s       DOUBLE PRECISION NOT NULL,
     last_error   TEXT,
+    last_exit    TEXT,
     op_id        TEXT NOT NULL,
     created_at   BIGINT NOT NULL,
     updated_at   BIGINT NOT NULL
 );
 CREATE INDEX task_of_job ON task (job_id, track, chunk);
+CREATE INDEX task_of_asset ON task (asset_id, state);
 CREATE INDEX task_stranded ON task (state, next_at, lease_until);
 
 -- One lease of a task that may write objects. What it wrote and no run names is garbage once the lease is fenced.
@@ -164,6 +184,7 @@ CREATE TABLE run (
     errors       BIGINT NOT NULL,
     first_pts_us BIGINT NOT NULL,
     last_pts_us  BIGINT NOT NULL,
+    next_pts_us  BIGINT,
     next_frame   BIGINT,
     anchor       TEXT,
     renditions   TEXT NOT NULL,
@@ -225,11 +246,13 @@ CREATE TABLE event_log (
 );
 CREATE INDEX event_log_age ON event_log (logged_at);
 
--- What has to leave: written with the change, sent by whoever claimed it, deleted when sent.
+-- What has to leave: written with the change, sent by whoever claimed it, deleted when sent. Dead letters have message
+-- attributes (JSON).
 CREATE TABLE outbox (
     id           TEXT PRIMARY KEY,
     target       TEXT NOT NULL,
     body         TEXT NOT NULL,
+    attributes   TEXT,
     tenant       TEXT NOT NULL,
     ord          BIGINT NOT NULL,
     claimed_by   TEXT NOT NULL,
@@ -238,6 +261,35 @@ CREATE TABLE outbox (
 );
 CREATE INDEX outbox_claims ON outbox (claimed_by, created_at, ord);
 CREATE INDEX outbox_leftovers ON outbox (claimed_until);
+
+-- What people did to the installation by hand: added to, never changed.
+CREATE TABLE audit (
+    id           TEXT PRIMARY KEY,
+    at           BIGINT NOT NULL,
+    who          TEXT NOT NULL,
+    what         TEXT NOT NULL,
+    subject      TEXT NOT NULL,
+    detail       TEXT NOT NULL
+);
+CREATE INDEX audit_subject ON audit (subject, at);
+
+-- How far a scan of a bucket has come, and when somebody may go on: whoever moves next_at ahead has the turn.
+CREATE TABLE scan (
+    name         TEXT PRIMARY KEY,
+    after        TEXT NOT NULL,
+    pages        BIGINT NOT NULL,
+    begun_at     BIGINT NOT NULL,
+    op_id        TEXT NOT NULL,
+    next_at      BIGINT NOT NULL
+);
+
+-- Output objects that no row names, as a scan found them: the janitor deletes them after their grace.
+CREATE TABLE orphan (
+    object_key   TEXT PRIMARY KEY,
+    etag         TEXT NOT NULL,
+    found_at     BIGINT NOT NULL
+);
+CREATE INDEX orphan_age ON orphan (found_at);
 
 -- Facts about the installation: the epoch of the event log's positions.
 CREATE TABLE installation (

@@ -53,14 +53,13 @@ class Local:
             self.environment["REELFLEET_RDS_POSTGRES_URL"] = postgres_url
         self.start()
 
-    def start(self):
+    def command(self):
         if Path(self.binary).name == "endpoint":
-            arguments = [str(self.folder), "127.0.0.1:0"]
-        else:
-            arguments = ["local", "--data", str(self.folder), "--listen", "127.0.0.1:0"]
-        self.process = subprocess.Popen(
-            [self.binary, *arguments], stdout=subprocess.PIPE, env=self.environment, text=True
-        )
+            return [self.binary, str(self.folder), "127.0.0.1:0"]
+        return [self.binary, "local", "--data", str(self.folder), "--listen", "127.0.0.1:0"]
+
+    def start(self):
+        self.process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, env=self.environment, text=True)
         line = self.process.stdout.readline().strip()
         if not line:
             raise RuntimeError(f"{self.binary} ended with {self.process.wait()} before it said where it listens")

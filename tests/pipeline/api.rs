@@ -27,8 +27,9 @@ async fn uploads_keys_and_playback_keep_their_word() {
     parts(clients, &mut events).await;
     single(clients, &mut events, &film).await;
     aborted(clients).await;
+    aborted_and_sent_all_the_same(&fleet, &film).await;
     playback(clients, &mut events, &film).await;
-    health(clients).await;
+    health(&fleet).await;
 }
 
 /// The answer to a request without, or with a wrong, API key.
@@ -201,6 +202,32 @@ async fn aborted(clients: &Clients) {
     assert!(open.uploads().is_empty(), "{:?}", open.uploads());
 }
 
+/// A link that was signed before the abort still takes a PUT: what lands by it is removed, and makes no asset.
+async fn aborted_and_sent_all_the_same(fleet: &Fleet, film: &std::path::Path) {
+    let clients = &fleet.clients;
+    let bytes = std::fs::read(film).unwrap();
+    let (id, upload) = create(clients, "late.mp4", bytes.len()).await;
+    let (_, signed) = sign(clients, &id, json!([{ "n": 1 }])).await;
+    assert_eq!(clients.api(Method::DELETE, &format!("/v1/uploads/{id}"), None).await.0, StatusCode::NO_CONTENT);
+    assert!(put(clients, &signed[0], bytes).await.is_success());
+    let is_there = async || {
+        let listed = clients.s3.list_objects_v2().bucket(&clients.uploads).send().await.unwrap();
+        listed.contents().iter().any(|object| object.key().is_some_and(|key| key.contains(&id)))
+    };
+    let gone = async {
+        while is_there().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(SOON, gone).await.expect("the object stays");
+    let asset = format!("/v1/assets/{}", upload["asset"].as_str().unwrap());
+    assert_eq!(clients.api(Method::GET, &asset, None).await.0, StatusCode::NOT_FOUND);
+    let (_, shown) = clients.api(Method::GET, &format!("/v1/uploads/{id}"), None).await;
+    assert_eq!(shown["state"], "aborted");
+    let log = std::fs::read_to_string(fleet.logs().join("intake.log")).unwrap();
+    assert!(log.lines().any(|line| line.contains(&id) && line.contains("removed, not processed")), "{log}");
+}
+
 /// The right to play is in the URL: nothing else opens it, and it opens nothing else.
 async fn playback(clients: &Clients, events: &mut Events, film: &std::path::Path) {
     let asset = clients.upload(film).await;
@@ -255,6 +282,17 @@ async fn playback(clients: &Clients, events: &mut Events, film: &std::path::Path
     assert_eq!(part.status(), StatusCode::PARTIAL_CONTENT);
     assert!(part.headers()["cache-control"].to_str().unwrap().contains("immutable"));
     assert_eq!(&part.bytes().await.unwrap()[..], b"styp");
+    let whole = clients.http.get(format!("{folder}{segment}")).send().await.unwrap().bytes().await.unwrap();
+    for range in ["bytes=0-1,3-4", "bytes=5-1", "bytes=x-y", "nonsense"] {
+        let answer = clients.http.get(format!("{folder}{segment}")).header("range", range).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{range} may be ignored");
+        assert_eq!(answer.bytes().await.unwrap(), whole, "{range}");
+    }
+    for range in ["bytes=99999999-", "bytes=999999999999999999999999-", "bytes=-0"] {
+        let answer = clients.http.get(format!("{folder}{segment}")).header("range", range).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::RANGE_NOT_SATISFIABLE, "{range}");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    }
     // An unchanged asset is not sent again.
     let shown = clients
         .http
@@ -275,9 +313,16 @@ async fn playback(clients: &Clients, events: &mut Events, film: &std::path::Path
     assert_eq!(same.status(), StatusCode::NOT_MODIFIED);
 }
 
-async fn health(clients: &Clients) {
+/// The public port says nothing of the inside; the health listener, on an address of its own, does.
+async fn health(fleet: &Fleet) {
+    let clients = &fleet.clients;
+    let pid = fleet.pids("gateway")[0];
+    let environment = std::fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+    let listen = environment.split('\0').find_map(|pair| pair.strip_prefix("REELFLEET_HEALTH_LISTEN=")).unwrap();
     for path in ["/healthz", "/readyz", "/metrics"] {
         let answer = clients.http.get(format!("{}{path}", clients.gateway)).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
+        let answer = clients.http.get(format!("http://{listen}{path}")).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
         if path == "/metrics" {
             assert!(answer.text().await.unwrap().contains("reelfleet_"));

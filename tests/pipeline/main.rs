@@ -3,11 +3,20 @@
 
 mod api;
 mod browser;
+mod chaos;
 mod crash;
+mod dead_letters;
+mod deletion;
+mod drain;
 mod economy;
+mod fallback;
 mod figures;
 mod first;
+mod hostile;
 mod matrix;
+mod migrate;
 mod notifications;
 mod realtime;
+mod reconcile;
 mod refusals;
+mod restart;

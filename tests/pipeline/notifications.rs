@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const SOON: Duration = Duration::from_secs(90);
 
 /// A second of film: what it shows does not matter here.
-fn small_film() -> std::path::PathBuf {
+pub fn small_film() -> std::path::PathBuf {
     let path = media().join("second.mp4");
     let video = pattern::pictures(160, 90, "25", 1.0);
     ffmpeg::make(&path, &["-f", "lavfi", "-i", &video, "-c:v", "libx264", "-preset", "ultrafast"]);

@@ -152,6 +152,29 @@ async fn strangers(clients: &Clients, stream: &str, epoch: &str) {
     let url = ticket["url"].as_str().unwrap().to_owned();
     assert!(matches!(converse(&url, plain.clone()).await, Ok(ServerFrame::Welcome { .. })));
     assert_eq!(converse(&url, plain).await, Err(close::UNAUTHENTICATED), "a ticket is good once");
+    // What breaks the protocol is told by a code, never by a connection that is just gone (1006).
+    let many: Vec<String> = (0..65).map(|_| "me".to_owned()).collect();
+    assert_eq!(hello(clients, true, json!({ "op": "hello", "topics": many })).await, Err(close::BAD_REQUEST));
+    assert_eq!(hello(clients, true, json!({ "op": "ping" })).await, Err(close::BAD_REQUEST), "hello comes first");
+    let long = json!({ "op": "hello", "topics": ["x".repeat(40_000)] });
+    assert_eq!(hello(clients, true, long).await, Err(1009), "a frame has at most 32 KiB");
+    // The same over plain HTTP, as Problem Details.
+    for (path, status, code) in [
+        ("/v1/events", 401, "unauthenticated"),
+        ("/v1/events?ticket=a&ticket=b", 400, "invalid_request"),
+        ("/v1/realtime", 400, "invalid_request"),
+    ] {
+        let answer = clients.http.get(format!("{}{path}", clients.gateway)).send().await.unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["content-type"]),
+            (status, &"application/problem+json".parse().unwrap()),
+            "{path}"
+        );
+        let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+        let problem: serde_json::Value = answer.json().await.unwrap();
+        assert_eq!(problem["type"], format!("urn:reelfleet:problem:{code}"), "{problem}");
+        assert_eq!((&problem["code"], &problem["request_id"]), (&json!(code), &json!(id)), "{problem}");
+    }
     // Positions that are not of this log are answered by a reset.
     let ahead = json!({ "op": "hello", "epoch": epoch, "since": { stream: 1_000_000 }, "topics": ["me"] });
     let Ok(ServerFrame::Welcome { resumed, .. }) = hello(clients, true, ahead).await else { panic!("no welcome") };

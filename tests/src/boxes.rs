@@ -16,7 +16,7 @@ pub struct Fragment {
 pub struct Sample {
     /// Ticks.
     pub duration: u32,
-    /// Ticks from decoding to presentation, signed.
+    /// Ticks from decoding to presentation, after the edit list.
     pub offset: i32,
     /// Whether it can be decoded alone (`sample_is_non_sync_sample` is 0).
     pub sync: bool,
@@ -46,6 +46,8 @@ impl Fragment {
 pub struct Init {
     /// Ticks per second.
     pub timescale: u32,
+    /// What the edit list takes from every presentation time, in ticks.
+    pub edit: i64,
     duration: u32,
     flags: u32,
 }
@@ -90,7 +92,10 @@ pub fn init(bytes: &[u8]) -> Init {
     let mdhd = find(bytes, &[b"moov", b"trak", b"mdia", b"mdhd"]).unwrap();
     let timescale = u32_at(mdhd, if mdhd[0] == 1 { 20 } else { 12 });
     let trex = find(bytes, &[b"moov", b"mvex", b"trex"]).unwrap();
-    Init { timescale, duration: u32_at(trex, 12), flags: u32_at(trex, 20) }
+    let edit = find(bytes, &[b"moov", b"trak", b"edts", b"elst"]).map_or(0, |elst| {
+        if elst[0] == 1 { i64::from_be_bytes(elst[16..24].try_into().unwrap()) } else { u32_at(elst, 12).into() }
+    });
+    Init { timescale, edit, duration: u32_at(trex, 12), flags: u32_at(trex, 20) }
 }
 
 /// Reads a media segment: all of its fragments.
@@ -120,6 +125,9 @@ fn fragment(moof: &[u8], init: Init) -> Fragment {
         if kind == b"trun" {
             run(trun, duration, flags, &mut samples);
         }
+    }
+    for sample in &mut samples {
+        sample.offset = i32::try_from(i64::from(sample.offset) - init.edit).unwrap();
     }
     Fragment { base, samples }
 }

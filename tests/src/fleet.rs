@@ -30,7 +30,8 @@ pub struct Fleet {
     /// Clients of it.
     pub clients: Clients,
     process: Child,
-    data: TempDir,
+    options: Options,
+    data: Folder,
 }
 
 impl Options {
@@ -43,17 +44,28 @@ impl Options {
 impl Fleet {
     /// Starts one and waits until all of it is healthy.
     pub async fn start(options: Options) -> Self {
-        let data = TempDir::new().unwrap();
-        let ready_file = data.path().join("ready.json");
-        let log = std::fs::File::create(data.path().join("up.log")).unwrap();
+        Self::on(Folder(TempDir::new().unwrap()), options).await
+    }
+
+    /// SIGKILLs the supervisor alone and starts another on the same folder, with the same options.
+    pub async fn start_again(mut self) -> Self {
+        self.process.kill().await.unwrap();
+        let Self { data, options, .. } = self;
+        std::fs::remove_file(data.0.path().join("ready.json")).unwrap();
+        Self::on(data, options).await
+    }
+
+    async fn on(data: Folder, options: Options) -> Self {
+        let ready_file = data.0.path().join("ready.json");
+        let log = std::fs::File::options().create(true).append(true).open(data.0.path().join("up.log")).unwrap();
         let mut process = Command::new(executable())
             .arg("up")
             .arg("--data")
-            .arg(data.path().join("data"))
+            .arg(data.0.path().join("data"))
             .args(["--listen", "127.0.0.1:0", "--ready-file"])
             .arg(&ready_file)
             .args(&options.args)
-            .envs(options.env)
+            .envs(options.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -64,17 +76,64 @@ impl Fleet {
         let healthy = async {
             while !ready_file.exists() {
                 if let Some(status) = process.try_wait().unwrap() {
-                    panic!("up ended ({status}):\n{}", std::fs::read_to_string(data.path().join("up.log")).unwrap());
+                    panic!("up ended ({status}):\n{}", std::fs::read_to_string(data.0.path().join("up.log")).unwrap());
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
         if tokio::time::timeout(HEALTHY_WITHIN, healthy).await.is_err() {
-            panic!("not healthy:\n{}", std::fs::read_to_string(data.path().join("up.log")).unwrap());
+            panic!("not healthy:\n{}", std::fs::read_to_string(data.0.path().join("up.log")).unwrap());
         }
         let ready: Value = serde_json::from_slice(&std::fs::read(&ready_file).unwrap()).unwrap();
         let clients = Clients::new(&ready);
-        Self { ready, clients, process, data }
+        Self { ready, clients, process, options, data }
+    }
+
+    /// The processes of a role as they are now: another one is another id.
+    pub fn pids_now(&self, role: &str) -> Vec<i64> {
+        let text = std::fs::read(self.data.0.path().join("ready.json")).unwrap_or_default();
+        let ready: Value = serde_json::from_slice(&text).unwrap_or_default();
+        let pids = ready["pids"][role].as_array().map(|pids| pids.iter().filter_map(Value::as_i64).collect());
+        pids.unwrap_or_default()
+    }
+
+    /// Waits until another process stands in for this one, and is ready.
+    pub async fn replaced(&self, role: &str, pid: i64, count: usize, within: Duration) -> Vec<i64> {
+        let another = async {
+            loop {
+                let pids = self.pids_now(role);
+                if pids.len() == count && !pids.contains(&pid) && self.all_ready(&pids).await {
+                    return pids;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let found = tokio::time::timeout(within, another).await;
+        found.unwrap_or_else(|_| panic!("{role} {pid} was not replaced within {within:?}:\n{}", self.log()))
+    }
+
+    /// Whether these processes are ready: where each listens is in its environment.
+    async fn all_ready(&self, pids: &[i64]) -> bool {
+        const LISTEN: [&str; 3] = ["REELFLEET_HEALTH_LISTEN", "REELFLEET_GATEWAY_LISTEN", "REELFLEET_NOTIFIER_LISTEN"];
+        for pid in pids {
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let environment = String::from_utf8_lossy(&environment).into_owned();
+            let mut variables = environment.split('\0').filter_map(|pair| pair.split_once('='));
+            let url = match variables.find(|(name, _)| LISTEN.contains(name)) {
+                Some((_, address)) => format!("http://{address}/readyz"),
+                None => format!("{}/_reelfleet/health", self.clients.endpoint),
+            };
+            let answer = self.clients.http.get(url).send().await;
+            if !answer.is_ok_and(|answer| answer.status().is_success()) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What the supervisor has said.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data.0.path().join("up.log")).unwrap()
     }
 
     /// The process ids of a role, as the ready file names them.
@@ -85,9 +144,14 @@ impl Fleet {
             .unwrap_or_default()
     }
 
+    /// The folder of everything, as `--data` takes it.
+    pub fn folder(&self) -> PathBuf {
+        self.data.0.path().join("data")
+    }
+
     /// The folder of logs.
     pub fn logs(&self) -> PathBuf {
-        self.data.path().join("data/logs")
+        self.data.0.path().join("data/logs")
     }
 
     /// SIGTERM, and the exit code once every process has drained.
@@ -100,12 +164,21 @@ impl Fleet {
     }
 }
 
-impl Drop for Fleet {
+/// Sends a signal to a process.
+pub fn signal(pid: i64, name: &str) {
+    let sent = std::process::Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
+    assert!(sent.success(), "kill -{name} {pid}");
+}
+
+/// The folder of everything; keeps its logs where a test fails.
+struct Folder(TempDir);
+
+impl Drop for Folder {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // What a person needs to see why.
             let path = std::env::temp_dir().join(format!("reelfleet-test-{}", std::process::id()));
-            let _ = std::process::Command::new("cp").arg("-r").arg(self.logs()).arg(&path).status();
+            let _ = std::process::Command::new("cp").arg("-r").arg(self.0.path().join("data/logs")).arg(&path).status();
             eprintln!("logs of the fleet: {}", path.display());
         }
     }

@@ -8,14 +8,18 @@ pub mod boxes;
 pub mod clients;
 pub mod events;
 pub mod exact;
+pub mod faulty;
 pub mod ffmpeg;
 pub mod fleet;
 pub mod hls;
 pub mod pattern;
+pub mod worker;
 
 pub use events::Events;
 pub use exact::{Wanted, check};
+pub use faulty::{Fault, Faulty, Stage};
 pub use fleet::{Fleet, Options};
+pub use worker::Worker;
 
 use std::path::{Path, PathBuf};
 

@@ -3,6 +3,9 @@
 //! Guarantees: one folder has one supervisor; secrets and ports stay those of the folder; the ready file appears when
 //! everything answers and goes when the supervisor ends; workers end before the endpoint that they need.
 
+pub mod child;
+mod disk;
+mod locks;
 mod logs;
 mod ports;
 mod provision;
@@ -10,13 +13,12 @@ pub mod ready;
 mod secrets;
 mod supervise;
 
-use std::fs::{File, TryLockError};
-use std::io::{Read, Write};
+use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -27,13 +29,15 @@ use reelfleet_fleet::{Clients, Clock, Config, Context, Ids};
 use reelfleet_telemetry::Format;
 use tokio_util::sync::CancellationToken;
 
+use self::locks::Locks;
 use self::logs::Logs;
 use self::ports::Ports;
 use self::ready::{Places, Ready};
 use self::secrets::Secrets;
-use self::supervise::{Health, Spec, Supervisor};
+use self::supervise::{Health, Patience, Spec, Supervisor};
+use crate::place::program;
 use crate::worker::{self, Role};
-use crate::{lifeline, private_file};
+use crate::{lifeline, listen, private_file};
 
 /// From the start to everything ready.
 const STARTUP: Duration = Duration::from_secs(120);
@@ -49,10 +53,10 @@ pub struct UpArgs {
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// Address of the gateway
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR:PORT")]
+    #[arg(long, default_value = "127.0.0.1:8080", value_parser = listen::address, value_name = "ADDR:PORT")]
     pub listen: SocketAddr,
     /// Address of the embedded endpoint [default: a loopback port that the folder keeps]
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_parser = listen::address, value_name = "ADDR:PORT")]
     pub aws_listen: Option<SocketAddr>,
     /// URL at which people reach the gateway [default: from --listen]
     #[arg(long, env = "REELFLEET_PUBLIC_URL", value_name = "URL")]
@@ -72,6 +76,12 @@ pub struct UpArgs {
     /// URL of a PostgreSQL server for the catalog, instead of SQLite in the folder
     #[arg(long, env = "REELFLEET_LOCAL_POSTGRES", hide_env_values = true, value_name = "URL")]
     pub postgres: Option<String>,
+    /// Longest pause before a process that ended is started again; pauses double up to it
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=300), value_name = "SECONDS")]
+    pub restart_pause_seconds: u64,
+    /// Seconds between two looks whether a process still lives; one that is silent three times is started again
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=60), value_name = "SECONDS")]
+    pub liveness_seconds: u64,
     /// Write a JSON object here once everything is healthy (mode 0600)
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
@@ -82,19 +92,31 @@ pub struct UpArgs {
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(args: UpArgs) -> anyhow::Result<()> {
-    reelfleet_telemetry::init("up", Format::Pretty)?;
+    // A person at a terminal is told by sentences, not by log lines.
+    let watched = std::io::stderr().is_terminal();
+    let init = if watched { reelfleet_telemetry::init_quiet } else { reelfleet_telemetry::init };
+    init("up", Format::Pretty)?;
+    // Before anything is made: the refusals that people meet most leave no folder behind.
+    for address in std::iter::once(args.listen).chain(args.aws_listen) {
+        ports::listenable(address)?;
+    }
+    Config::from_env()?;
     private_file::make_folder(&args.data)?;
     let folder = args.data.canonicalize().with_context(|| format!("{} can't be used", args.data.display()))?;
-    let _lock = lock(&folder)?;
+    let _locks = Locks::of(&folder).await?;
     let plan = Plan::new(args, folder)?;
     let context = plan.context()?;
     context.shutdown.listen()?;
-    lifeline::watch(&context.shutdown)?;
+    lifeline::watch(&context.shutdown, lifeline::Then::Drain)?;
     let mut supervisor = Supervisor::new(
         plan.environment(),
         Logs::new(&plan.folder.join("logs"), plan.args.verbose)?,
         context.ids.clone(),
-        context.config.grace() + AFTER_GRACE,
+        Patience {
+            drain: context.config.grace() + AFTER_GRACE,
+            longest_pause: Duration::from_secs(plan.args.restart_pause_seconds),
+            live_every: Duration::from_secs(plan.args.liveness_seconds),
+        },
         context.shutdown.aborted().clone(),
     )?;
     let (workers, endpoint) = (CancellationToken::new(), CancellationToken::new());
@@ -103,31 +125,17 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
         () = context.shutdown.draining().cancelled() => Ok(()),
     };
     if outcome.is_ok() {
-        tracing::info!("stopping: running tasks get {} s", context.config.grace_seconds);
+        eprintln!(
+            "stopping: running tasks get up to {} s to end; Ctrl-C once more stops at once, and loses nothing",
+            context.config.grace_seconds
+        );
     }
     supervisor.stop(&workers).await;
     supervisor.stop(&endpoint).await;
-    outcome
-}
-
-/// One supervisor per folder, by a lock that dies with it.
-fn lock(folder: &Path) -> anyhow::Result<File> {
-    let path = folder.join("up.lock");
-    let opened = File::options().create(true).truncate(false).read(true).write(true).open(&path);
-    let mut file = opened.with_context(|| format!("{} can't be opened", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => {
-            file.set_len(0)?;
-            write!(file, "{}", std::process::id())?;
-            Ok(file)
-        }
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let _ = file.read_to_string(&mut holder);
-            bail!("{} is in use: another `reelfleet up` runs on it (process {holder})", folder.display())
-        }
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{} can't be locked", path.display())),
+    if outcome.is_ok() {
+        eprintln!("stopped");
     }
+    outcome
 }
 
 /// What is to run, and where.
@@ -145,7 +153,6 @@ struct Plan {
 
 impl Plan {
     fn new(args: UpArgs, folder: PathBuf) -> anyhow::Result<Self> {
-        // Before anything is made: the refusal that people meet most.
         let gateway = ports::listenable(args.listen)?;
         let places = Places::new(&folder, args.ready_file.clone())?;
         let ports = Ports::of(&folder)?;
@@ -201,6 +208,9 @@ impl Plan {
         workers: &CancellationToken,
         endpoint: &CancellationToken,
     ) -> anyhow::Result<()> {
+        if let Some(warning) = disk::warning(&self.folder) {
+            eprintln!("{warning}");
+        }
         supervisor.keep(self.endpoint(), endpoint);
         supervisor.ready(STARTUP).await?;
         provision::provision(&context.clients, &context.config).await?;
@@ -288,7 +298,8 @@ impl Plan {
                 ("REELFLEET_NOTIFIER_URL", notifier),
                 ("REELFLEET_PLAYBACK_SECRET", self.secrets.playback_secret.clone()),
             ],
-            health: Health::At(format!("http://{}", dialled(self.gateway))),
+            // The public port has neither health nor metrics.
+            health: Health::Drawn,
         });
         specs
     }
@@ -311,7 +322,7 @@ impl Plan {
 
     /// What a person needs to know. The API key is shown once; later it is in its file.
     fn greet(&self, ready: &Ready, key_is_new: bool) {
-        let folder = self.folder.display();
+        let (folder, program) = (self.folder.display(), program());
         let processes: Vec<String> = ready.pids.iter().map(|(role, pids)| format!("{} {role}", pids.len())).collect();
         let key = if key_is_new {
             format!("{} (shown once; kept in {folder}/api-key)", ready.api_key)
@@ -325,7 +336,9 @@ impl Plan {
              S3         {} (whatever lands in {} is processed)\n  \
              keys       in {folder}/ready.json\n  \
              logs       {folder}/logs\n  \
-             try        reelfleet upload --data {folder} FILE\n",
+             try        {program} upload --data {folder} FILE\n  \
+             shell      eval \"$({program} env --data {folder})\"   (endpoint, keys and gateway for this shell)\n  \
+             stop       Ctrl-C\n",
             processes.join(", "),
             ready.gateway,
             ready.aws_endpoint,
@@ -348,16 +361,6 @@ fn dialled(address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_folder_has_one_supervisor() {
-        let folder = tempfile::tempdir().unwrap();
-        let held = lock(folder.path()).unwrap();
-        let error = lock(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("is in use") && error.contains(&std::process::id().to_string()), "{error}");
-        drop(held);
-        lock(folder.path()).unwrap();
-    }
 
     #[test]
     fn every_interface_is_dialled_on_this_one() {

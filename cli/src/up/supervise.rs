@@ -1,8 +1,8 @@
 //! The supervisor: one OS process per worker, kept alive.
 //!
 //! Guarantees:
-//! - a process that ends or hangs is started again, after a pause that doubles up to [`LONGEST_PAUSE`]: never in a tight
-//!   loop;
+//! - a process that ends or hangs is started again, after a pause that doubles up to
+//!   [`Patience::longest_pause`]: never in a tight loop;
 //! - when asked to stop, each process gets SIGTERM, time to drain, then SIGKILL;
 //! - no process outlives the supervisor: standard input of each is a pipe whose other end the kernel closes with it.
 
@@ -27,14 +27,13 @@ use crate::http_client::Http;
 use crate::lifeline;
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
-/// Two starts of one process lie at most this far apart.
-pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A process that lived so long starts with the shortest pause again.
 const STEADY: Duration = Duration::from_secs(60);
 /// A process that failed so often before it was ever ready will not come up.
 const PATIENCE: u32 = 5;
 const READY_EVERY: Duration = Duration::from_millis(100);
-const LIVE_EVERY: Duration = Duration::from_secs(10);
+/// A process that is not ready for so long must at least live.
+const SLOW_START: Duration = Duration::from_secs(60);
 const PROBE: Duration = Duration::from_secs(5);
 /// So many silent health listeners in a row are a process that hangs.
 const SILENT: u32 = 3;
@@ -78,6 +77,17 @@ struct State {
     why: String,
 }
 
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// From SIGTERM to SIGKILL.
+    pub drain: Duration,
+    /// Two starts of one process lie at most this far apart.
+    pub longest_pause: Duration,
+    /// Two looks whether a process lives lie this far apart.
+    pub live_every: Duration,
+}
+
 /// What all keepers share.
 struct Shared {
     program: PathBuf,
@@ -85,8 +95,7 @@ struct Shared {
     logs: Logs,
     http: Http,
     ids: Ids,
-    /// From SIGTERM to SIGKILL.
-    patience: Duration,
+    patience: Patience,
     /// A second signal: no more waiting.
     aborted: CancellationToken,
     states: Mutex<BTreeMap<String, State>>,
@@ -111,7 +120,7 @@ impl Supervisor {
         env: Vec<(&'static str, String)>,
         logs: Logs,
         ids: Ids,
-        patience: Duration,
+        patience: Patience,
         aborted: CancellationToken,
     ) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("the path of this executable is not known")?;
@@ -187,7 +196,7 @@ impl Shared {
                 Ended::Died(why) => why,
             };
             failures = if started.elapsed() >= STEADY { 1 } else { failures + 1 };
-            let pause = pause(failures, self.ids.unit());
+            let pause = pause(failures, self.patience.longest_pause, self.ids.unit());
             tracing::warn!(process = spec.name, why, again_in_ms = pause.as_millis() as u64, "a process ended");
             self.update(&spec.name, |state| {
                 (state.pid, state.ready, state.failures, state.why) = (None, false, failures, why);
@@ -270,14 +279,20 @@ impl Shared {
 
     /// Notes when it becomes ready; returns when it hangs.
     async fn watch(&self, name: &str, ready_url: &str, live_url: &str) {
-        while !self.http.is_ok(ready_url, PROBE).await {
-            sleep(READY_EVERY).await;
-        }
-        self.update(name, |state| (state.ready, state.was_ready) = (true, true));
-        let mut silent = 0;
+        let every = self.patience.live_every;
+        let (probe, slow) = (PROBE.min(every), Instant::now() + SLOW_START);
+        let (mut ready, mut silent) = (false, 0);
         while silent < SILENT {
-            sleep(LIVE_EVERY).await;
-            silent = if self.http.is_ok(live_url, PROBE).await { 0 } else { silent + 1 };
+            if !ready && self.http.is_ok(ready_url, probe).await {
+                ready = true;
+                self.update(name, |state| (state.ready, state.was_ready) = (true, true));
+            }
+            if !ready && Instant::now() < slow {
+                sleep(READY_EVERY).await;
+                continue;
+            }
+            sleep(every).await;
+            silent = if self.http.is_ok(live_url, probe).await { 0 } else { silent + 1 };
         }
     }
 
@@ -286,7 +301,7 @@ impl Shared {
         signal(&child, Signal::TERM);
         let drained = tokio::select! {
             _ = child.wait() => true,
-            () = sleep(self.patience) => false,
+            () = sleep(self.patience.drain) => false,
             () = self.aborted.cancelled() => {
                 signal(&child, Signal::TERM);
                 timeout(AT_ONCE, child.wait()).await.is_ok()
@@ -339,9 +354,9 @@ fn signal(child: &Child, signal: Signal) {
 
 /// The pause after the `failures`th failure in a row: it doubles up to the longest, and half of it is left to chance
 /// (`unit`, 0..1), so that processes that fell together do not rise together.
-fn pause(failures: u32, unit: f64) -> Duration {
+fn pause(failures: u32, longest: Duration, unit: f64) -> Duration {
     let doubled = SHORTEST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
-    doubled.min(LONGEST_PAUSE).mul_f64(0.5 + unit.clamp(0.0, 1.0) / 2.0)
+    doubled.min(longest).mul_f64(0.5 + unit.clamp(0.0, 1.0) / 2.0)
 }
 
 fn describe(status: ExitStatus) -> String {
@@ -359,11 +374,12 @@ mod tests {
 
     #[test]
     fn the_pause_doubles_and_never_vanishes() {
-        let most: Vec<_> = (1..=8).map(|n| pause(n, 1.0).as_millis()).collect();
+        let longest = Duration::from_secs(30);
+        let most: Vec<_> = (1..=8).map(|n| pause(n, longest, 1.0).as_millis()).collect();
         assert_eq!(most, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
         for failures in [0, 1, 7, 40, u32::MAX] {
-            let least = pause(failures, 0.0);
-            assert!(least >= SHORTEST_PAUSE / 2 && least <= LONGEST_PAUSE / 2, "{failures}: {least:?}");
+            let least = pause(failures, longest, 0.0);
+            assert!(least >= SHORTEST_PAUSE / 2 && least <= longest / 2, "{failures}: {least:?}");
         }
     }
 

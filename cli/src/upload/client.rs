@@ -20,6 +20,8 @@ use crate::http_client::{Http, empty, full};
 const LIMIT: Duration = Duration::from_secs(35);
 /// S3 puts the parts of the largest objects together for minutes.
 const COMPLETION_LIMIT: Duration = Duration::from_secs(210);
+/// Assets in one answer, at most.
+const PAGE: usize = 100;
 /// Tries of one call, over a minute or so.
 const TRIES: u32 = 8;
 
@@ -27,7 +29,7 @@ const TRIES: u32 = 8;
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// The gateway refused it.
-    #[error("{title}: {detail} ({code})")]
+    #[error("{} ({code})", sentence(.title, .detail))]
     Refused {
         /// HTTP status.
         status: u16,
@@ -41,6 +43,15 @@ pub enum ApiError {
     /// It was not answered, or not in a form that is understood.
     #[error("{0:#}")]
     Unanswered(anyhow::Error),
+}
+
+/// Title and detail, without saying the same thing twice.
+fn sentence(title: &str, detail: &str) -> String {
+    if detail.is_empty() || title.eq_ignore_ascii_case(detail) {
+        title.to_owned()
+    } else {
+        format!("{title}: {detail}")
+    }
 }
 
 impl ApiError {
@@ -191,11 +202,29 @@ impl Api {
 
     /// The id of the newest asset of an object; `None` while there is none.
     pub async fn asset_of_object(&self, bucket: &str, key: &str) -> Result<Option<String>, ApiError> {
-        let encoded =
-            |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
         let path = format!("/v1/assets?bucket={}&key={}", encoded(bucket), encoded(key));
         let found: Value = self.call(Method::GET, &path, None, None, LIMIT).await?;
         Ok(found["assets"][0]["id"].as_str().map(str::to_owned))
+    }
+
+    /// Assets, newest first, at most so many; and whether there are more.
+    pub async fn assets(&self, state: Option<&str>, most: usize) -> Result<(Vec<Value>, bool), ApiError> {
+        let mut assets = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let mut path = format!("/v1/assets?limit={}", (most - assets.len()).clamp(1, PAGE));
+            for (name, value) in [("state", state), ("cursor", cursor.as_deref())] {
+                if let Some(value) = value {
+                    path.push_str(&format!("&{name}={}", encoded(value)));
+                }
+            }
+            let page: Value = self.call(Method::GET, &path, None, None, LIMIT).await?;
+            assets.extend(page["assets"].as_array().cloned().unwrap_or_default());
+            cursor = page["next_cursor"].as_str().map(str::to_owned);
+            if cursor.is_none() || assets.len() >= most {
+                return Ok((assets, cursor.is_some()));
+            }
+        }
     }
 
     /// A ticket for one WebSocket.
@@ -262,6 +291,10 @@ impl Api {
     }
 }
 
+fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
 /// The problem that an answer holds.
 fn refused(answer: &Response<bytes::Bytes>) -> ApiError {
     let status: StatusCode = answer.status();
@@ -294,6 +327,9 @@ mod tests {
         let error = refused(&answer);
         assert_eq!(error.to_string(), "The file is too large: at most 5 bytes (too_large)");
         assert!(error.is("too_large") && !error.may_pass());
+        let body = r#"{"code":"empty","title":"The file is empty","detail":"the file is empty","status":422}"#;
+        let answer = Response::builder().status(422).body(bytes::Bytes::from(body)).unwrap();
+        assert_eq!(refused(&answer).to_string(), "The file is empty (empty)");
         let answer = Response::builder().status(502).body(bytes::Bytes::from("<html>")).unwrap();
         assert!(refused(&answer).may_pass());
     }

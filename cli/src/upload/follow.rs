@@ -201,7 +201,9 @@ fn tell(show: &Show, tracked: &Tracked, kind: &str, data: &Value) -> bool {
             show.step(tracked, &format!("▶ playable after {}", table::seconds(data["after_ms"].as_i64())));
             return true;
         }
-        "asset.ready.v1" | "asset.refused.v1" | "asset.failed.v1" | "asset.deleted.v1" => return true,
+        "asset.ready.v1" | "asset.refused.v1" | "asset.failed.v1" | "asset.deleting.v1" | "asset.deleted.v1" => {
+            return true;
+        }
         _ => {}
     }
     false

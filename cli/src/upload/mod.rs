@@ -12,9 +12,9 @@ pub mod watch;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
 use reelfleet_fleet::{Clock, Ids};
 use serde_json::json;
@@ -25,9 +25,11 @@ use self::follow::{Outcome, Tracked};
 use self::resume::{LocalFile, Record, Records};
 use self::show::{Bytes, Show};
 use self::watch::Watch;
-use crate::http_client::Http;
+use crate::place::{Place, program};
 use crate::table;
-use crate::up::ready::{self, Ready};
+
+/// The exit code after Ctrl-C, as shells have it: 128 + SIGINT.
+const INTERRUPTED: u8 = 130;
 
 /// Options of `upload`.
 #[derive(Args)]
@@ -35,15 +37,8 @@ pub struct UploadArgs {
     /// Files to upload
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Base URL of the gateway
-    #[arg(long, env = "REELFLEET_GATEWAY", value_name = "URL")]
-    gateway: Option<String>,
-    /// File that holds the API key [default: the variable REELFLEET_API_KEY]
-    #[arg(long, value_name = "FILE")]
-    api_key_file: Option<PathBuf>,
-    /// Folder of a running `reelfleet up`: gateway and API key come from there
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
     /// Print the results as JSON
     #[arg(long)]
     json: bool,
@@ -52,14 +47,30 @@ pub struct UploadArgs {
     no_wait: bool,
 }
 
-/// Uploads and follows.
+/// Uploads and follows, until Ctrl-C.
 pub async fn run(args: UploadArgs) -> anyhow::Result<ExitCode> {
-    let (gateway, key) = place(&args)?;
-    let api = Api::new(Arc::new(Http::new()), &gateway, &key);
+    let all_up = AtomicBool::new(false);
+    tokio::select! {
+        outcome = upload_all(&args, &all_up) => outcome,
+        stop = tokio::signal::ctrl_c() => {
+            stop?;
+            let what = if all_up.load(Ordering::SeqCst) {
+                format!("everything is up and is processed all the same; `{} assets` shows how far it is", program())
+            } else {
+                "give the same command again, and a file that was on its way goes on where it was".to_owned()
+            };
+            eprintln!("\ninterrupted: {what}");
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+    }
+}
+
+async fn upload_all(args: &UploadArgs, all_up: &AtomicBool) -> anyhow::Result<ExitCode> {
+    let api = args.place.api()?;
     let show = Show::new(false);
     let uploader = Uploader::new(api.clone(), Records::of_user()?, show.clone());
     if args.no_wait {
-        return without_waiting(&uploader, &args).await;
+        return without_waiting(&uploader, args).await;
     }
     // Listening before the first byte: nothing is missed.
     let watch = Watch::start(&api, vec!["me".to_owned()]).await;
@@ -68,11 +79,12 @@ pub async fn run(args: UploadArgs) -> anyhow::Result<ExitCode> {
         let mut failures = Vec::new();
         for path in &args.files {
             if let Err(error) = uploader.upload(path, Some(&sender)).await {
-                show.line(&path.display().to_string(), &format!("✗ {error:#}"));
+                show.line(&path.display().to_string(), "✗ not uploaded");
                 failures.push(json!({ "source": path, "state": "not_uploaded", "error": format!("{error:#}") }));
             }
         }
         drop(sender);
+        all_up.store(failures.is_empty(), Ordering::SeqCst);
         anyhow::Ok(failures)
     };
     let (failures, outcomes) = tokio::try_join!(uploads, follow::follow(&api, watch, tracked, &show, None))?;
@@ -105,23 +117,6 @@ async fn without_waiting(uploader: &Uploader, args: &UploadArgs) -> anyhow::Resu
         println!("{}", serde_json::to_string(&results)?);
     }
     Ok(code)
-}
-
-/// Where to, and as whom.
-fn place(args: &UploadArgs) -> anyhow::Result<(String, String)> {
-    let ready = args.data.as_deref().map(|folder| Ready::read(&ready::in_folder(folder))).transpose()?;
-    let gateway = args.gateway.clone().or_else(|| ready.as_ref().map(|ready| ready.gateway.clone()));
-    let gateway = gateway.context("which gateway? Give --gateway URL, or --data DIR of a running `reelfleet up`")?;
-    let key = match &args.api_key_file {
-        Some(file) => std::fs::read_to_string(file).with_context(|| format!("{} can't be read", file.display()))?,
-        None => match std::env::var("REELFLEET_API_KEY") {
-            Ok(key) if !key.is_empty() => key,
-            _ => {
-                ready.map(|ready| ready.api_key).context("no API key: set REELFLEET_API_KEY or give --api-key-file")?
-            }
-        },
-    };
-    Ok((gateway, key))
 }
 
 /// Sends files up.
@@ -200,6 +195,12 @@ impl Uploader {
             // Completed by an earlier run that did not live to hear of it.
             "completed" | "landed" => return Ok(upload),
             _ => return Err(over().into()),
+        }
+        let arrived: u64 = upload.parts.iter().map(|part| part.size).sum();
+        if arrived > 0 {
+            // Exact in u128: a file has at most 2^64 bytes.
+            let percent = u128::from(arrived) * 100 / u128::from(file.size.max(1));
+            self.show.note(&file.name, &format!("resuming at {percent} %"));
         }
         let sum = transfer::send(&self.api, file, &upload, &Bytes::shared(bar)).await?;
         self.api.complete(&upload.id, sum.as_deref()).await?;

@@ -73,6 +73,16 @@ impl Show {
         self.line(&outcome.name, &what);
     }
 
+    /// A line to be seen, above the bars where there are some.
+    pub fn note(&self, name: &str, what: &str) {
+        let line = format!("{}: {what}", table::shown(name, 60));
+        if self.lines {
+            eprintln!("{line}");
+        } else {
+            let _ = self.bars.println(line);
+        }
+    }
+
     /// A line, where there are no bars.
     pub fn line(&self, name: &str, what: &str) {
         if self.lines {

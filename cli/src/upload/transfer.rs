@@ -223,6 +223,10 @@ impl Transfer<'_> {
             Verdict::Arrived => Sent::Done,
             Verdict::SignAgain => Sent::Expired,
             Verdict::Again => Sent::Failed(anyhow::anyhow!("S3 answered {}", said(answer.status(), &text))),
+            Verdict::NoRoom => bail!(
+                "there is no room for it on the disk of the uploads: the same command goes on once there is ({})",
+                said(answer.status(), &text)
+            ),
             Verdict::Never => bail!("S3 refused part {}: {}", part.n, said(answer.status(), &text)),
         })
     }
@@ -271,6 +275,8 @@ enum Verdict {
     Arrived,
     SignAgain,
     Again,
+    /// The disk there is full: more of the same changes nothing.
+    NoRoom,
     Never,
 }
 
@@ -294,6 +300,7 @@ fn verdict(status: StatusCode, body: &str) -> Verdict {
         {
             Verdict::Again
         }
+        507 => Verdict::NoRoom,
         408 | 409 | 429 | 500..=599 => Verdict::Again,
         _ => Verdict::Never,
     }
@@ -346,6 +353,7 @@ mod tests {
         assert_eq!(of(400, "ExpiredToken"), Verdict::SignAgain);
         assert_eq!(of(400, "BadDigest"), Verdict::Again);
         assert_eq!(of(503, "SlowDown"), Verdict::Again);
+        assert_eq!(of(507, "InsufficientStorage"), Verdict::NoRoom);
         assert_eq!(of(404, "NoSuchUpload"), Verdict::Never);
         assert_eq!(of(400, "InvalidArgument"), Verdict::Never);
         assert_eq!(said(StatusCode::NOT_FOUND, &error("NoSuchUpload")), "404 Not Found NoSuchUpload: m");

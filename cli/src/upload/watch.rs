@@ -33,7 +33,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(25);
 const PROGRESS: &str = "job.progressed.v1";
 
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
+/// An open connection.
+pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// Something to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -207,14 +208,15 @@ impl Listener {
     }
 }
 
-async fn say(socket: &mut Socket, frame: &ClientFrame) -> anyhow::Result<()> {
+/// Sends a frame.
+pub async fn say(socket: &mut Socket, frame: &ClientFrame) -> anyhow::Result<()> {
     let text = serde_json::to_string(frame)?;
     timeout(CONNECT, socket.send(Message::text(text))).await.context("sending took too long")??;
     Ok(())
 }
 
 /// The opening handshake (RFC 6455, section 4.1), over the same HTTP client as all else.
-async fn connect(api: &Api) -> anyhow::Result<Socket> {
+pub async fn connect(api: &Api) -> anyhow::Result<Socket> {
     let key = generate_key();
     let request = Request::get(format!("{}/v1/realtime", api.base()))
         .header(header::CONNECTION, "Upgrade")

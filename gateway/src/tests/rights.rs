@@ -31,8 +31,8 @@ async fn without_a_valid_key_no_route_does_anything() {
 
 #[tokio::test]
 async fn each_route_needs_its_scope() {
-    for missing in ["uploads:write", "assets:read", "realtime"] {
-        let scopes = ["uploads:write", "assets:read", "realtime", "ops"];
+    for missing in ["uploads:write", "assets:read", "assets:write", "realtime"] {
+        let scopes = ["uploads:write", "assets:read", "assets:write", "realtime", "ops"];
         let scopes: Vec<_> = scopes.into_iter().filter(|scope| *scope != missing).collect();
         let gateway = Gateway::with(World { scopes: scopes.join(" "), ..World::default() }).await;
         for (method, path, body, scope) in keyed_routes() {
@@ -96,6 +96,9 @@ async fn bad_requests_say_what_is_wrong() {
         ("GET", "/v1/assets?bucket=b", Value::Null, 400, "invalid_request"),
         ("PUT", "/v1/uploads", Value::Null, 405, "method_not_allowed"),
         ("GET", "/v1/nothing", Value::Null, 404, "not_found"),
+        ("POST", "/v1/uploads", json!([]), 400, "invalid_request"),
+        ("GET", "/v1/assets/%ff%fe", Value::Null, 400, "invalid_request"),
+        ("GET", "/p/%ff/master.m3u8", Value::Null, 400, "invalid_request"),
     ] {
         let (got, problem) = gateway.call(method, path, body).await;
         assert_eq!((got.as_u16(), &problem["code"]), (status, &code.into()), "{method} {path}: {problem}");
@@ -107,6 +110,15 @@ async fn bad_requests_say_what_is_wrong() {
     let mut form = keyed("POST", "/v1/uploads", json!({}));
     form.headers_mut().insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());
     assert_eq!(gateway.send(form).await.0, 415);
+}
+
+#[tokio::test]
+async fn health_and_metrics_are_not_for_everybody() {
+    let gateway = Gateway::with(World::default()).await;
+    for path in ["/metrics", "/livez", "/readyz", "/healthz"] {
+        let (status, problem) = gateway.call("GET", path, Value::Null).await;
+        assert_eq!((status.as_u16(), &problem["code"]), (404, &"not_found".into()), "{path}");
+    }
 }
 
 #[tokio::test]

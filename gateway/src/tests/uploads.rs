@@ -1,5 +1,9 @@
 //! Uploads: what is signed, what is refused, and completion whatever got lost on the way.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+
 use super::*;
 
 #[tokio::test]
@@ -104,6 +108,7 @@ async fn a_large_upload_is_begun_and_shows_what_has_arrived() {
     );
     let begun = gateway.requests.lock().unwrap()[0].clone();
     assert_eq!(begun.2["x-amz-checksum-algorithm"], "SHA256");
+    assert_eq!(upload["checksum"], "sha256");
     let (_, upload) = gateway.call("GET", &format!("/v1/uploads/{UPLOAD}"), Value::Null).await;
     assert_eq!((&upload["done"], &upload["parts"][0]["size"]), (&json!([2]), &(8 * MIB).into()), "{upload}");
     let sum = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -163,6 +168,50 @@ async fn a_single_put_is_complete_when_the_object_is_there_whole() {
         .call("POST", &format!("/v1/uploads/{UPLOAD}/complete"), Value::Null)
         .await;
     assert_eq!((status.as_u16(), &problem["code"]), (409, &"upload_incomplete".into()));
+}
+
+#[tokio::test]
+async fn an_upload_announced_with_sums_is_signed_and_completed_with_them_alone() {
+    let sum = |parts: &[[u8; 32]]| STANDARD.encode(Sha256::digest(parts.concat()));
+    let gateway = Gateway::with(World { sums: true, ..World::default() }).await;
+    let path = format!("/v1/uploads/{UPLOAD}/parts");
+    let (status, problem) = gateway.call("POST", &path, json!({ "parts": [{ "n": 1 }] })).await;
+    assert_eq!((status.as_u16(), &problem["code"]), (422, &"checksum_required".into()), "{problem}");
+    let one = json!({ "parts": [{ "n": 1, "sha256": STANDARD.encode([1; 32]) }] });
+    assert_eq!(gateway.call("POST", &path, one).await.0, 200);
+    // In parts: every one of them has its sum, and the sum of sums is compared.
+    let with: &'static str = PARTS
+        .body
+        .replace("<ETag>", &format!("<ChecksumSHA256>{}</ChecksumSHA256><ETag>", STANDARD.encode([1; 32])))
+        .leak();
+    let with = Script { body: with, ..PARTS };
+    let right = sum(&[[1; 32]; 3]);
+    for (script, said, status, code) in [
+        (PARTS, json!({}), 422, "checksum_required"),
+        (with, json!({}), 200, ""),
+        (with, json!({ "sha256_of_parts": right }), 200, ""),
+        (with, json!({ "sha256_of_parts": sum(&[[2; 32]; 3]) }), 422, "checksum_mismatch"),
+    ] {
+        let world = World { multipart: true, sums: true, s3: vec![script, COMPLETES], ..World::default() };
+        let complete = format!("/v1/uploads/{UPLOAD}/complete");
+        let (got, answer) = Gateway::with(world).await.call("POST", &complete, said).await;
+        assert_eq!(got, status, "{answer}");
+        assert!(status == 200 || answer["code"] == code, "{answer}");
+    }
+    // By one PUT: it counts as one part.
+    let stored: &'static str = STANDARD.encode([1; 32]).leak();
+    let summed: &'static [_] = vec![("content-length", "5"), ("x-amz-checksum-sha256", stored)].leak();
+    for (headers, said, status) in [
+        (&[("content-length", "5")][..], json!({}), 422),
+        (summed, json!({}), 200),
+        (summed, json!({ "sha256_of_parts": sum(&[[1; 32]]) }), 200),
+        (summed, json!({ "sha256_of_parts": sum(&[[2; 32]]) }), 422),
+    ] {
+        let world = World { sums: true, s3: vec![Script { headers, ..WHOLE }], ..World::default() };
+        let complete = format!("/v1/uploads/{UPLOAD}/complete");
+        let (got, answer) = Gateway::with(world).await.call("POST", &complete, said).await;
+        assert_eq!(got, status, "{answer}");
+    }
 }
 
 #[tokio::test]

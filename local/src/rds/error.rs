@@ -117,8 +117,14 @@ impl From<rusqlite::Error> for ApiError {
             // rusqlite's own refusals: the statement has a shape it cannot run.
             other => return Self::database(other, "0A000"),
         };
+        use ffi::ErrorCode::{
+            CannotOpen, DatabaseBusy, DatabaseCorrupt, DiskFull, NotADatabase, OperationInterrupted, SystemIoFailure,
+        };
+        if let CannotOpen | DatabaseBusy | DatabaseCorrupt | DiskFull | NotADatabase | SystemIoFailure = cause.code {
+            tracing::error!(error = text, "the application's database does not do what it is asked");
+        }
         match cause.code {
-            ffi::ErrorCode::OperationInterrupted => Self::timed_out(),
+            OperationInterrupted => Self::timed_out(),
             _ => Self::database(&text, sqlite_state(cause.extended_code, &text)),
         }
     }

@@ -11,7 +11,8 @@
 mod answer;
 mod engine;
 mod error;
-mod fault;
+#[cfg(any(test, fuzzing))]
+mod fuzzed;
 mod postgres;
 mod postgres_types;
 mod request;
@@ -21,6 +22,8 @@ mod sqlite;
 mod tests;
 mod transactions;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use fuzzed::fuzzed;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use axum::body::Body;
@@ -30,17 +33,13 @@ use http::{HeaderValue, Response, header};
 use self::{
     engine::Engine,
     error::{ApiError, Kind},
-    fault::Faults,
     postgres::Postgres,
     sqlite::Sqlite,
     transactions::Transactions,
 };
-pub use fault::{Fault, FaultKind};
 
 /// A call that takes longer is ended (Data API, "Limitations").
 const CALL_LIMIT: Duration = Duration::from_secs(45);
-/// The path on which [`handle`] takes a [`Fault`] as JSON.
-pub const FAULT_PATH: &str = "/_reelfleet/rds-fault";
 
 /// Where the application's tables live.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +76,6 @@ pub enum RdsOpenError {
 pub struct RdsData {
     engine: Engine,
     transactions: Transactions,
-    faults: Faults,
 }
 
 impl RdsData {
@@ -97,34 +95,15 @@ impl RdsData {
                 Engine::Postgres(Arc::new(opened))
             }
         };
-        Ok(Arc::new(Self { engine, transactions: Transactions::default(), faults: Faults::default() }))
+        Ok(Arc::new(Self { engine, transactions: Transactions::default() }))
     }
 
-    /// Makes the next calls fail as `fault` says; replaces the one before it.
-    pub fn inject(&self, fault: Fault) {
-        self.faults.set(fault);
+    /// No call will come any more: ends what is open.
+    pub(crate) async fn close(&self) {
+        self.transactions.end_all(&self.engine).await;
     }
 
     async fn answer(&self, path: &str, body: &[u8]) -> Result<String, ApiError> {
-        if path == FAULT_PATH {
-            let fault = serde_json::from_slice(body).map_err(|e| ApiError::new(Kind::Serialization, e.to_string()))?;
-            self.inject(fault);
-            return Ok("{}".into());
-        }
-        let fault = self.faults.next(path);
-        if fault == Some(FaultKind::Resuming) {
-            let words =
-                "The Aurora DB instance is resuming after being auto-paused. Please wait a few seconds and try again.";
-            return Err(ApiError::new(Kind::DatabaseResuming, words));
-        }
-        let answer = self.operation(path, body).await;
-        if fault == Some(FaultKind::LoseAnswer) {
-            return Err(ApiError::new(Kind::InternalServerError, "the answer was lost on purpose"));
-        }
-        answer
-    }
-
-    async fn operation(&self, path: &str, body: &[u8]) -> Result<String, ApiError> {
         let batch = path == "/BatchExecute";
         match path {
             "/Execute" | "/BatchExecute" => {
@@ -151,7 +130,7 @@ impl RdsData {
     }
 }
 
-/// Answers a request whose signature was verified. `path` names the operation; also takes [`FAULT_PATH`].
+/// Answers a request whose signature was verified. `path` names the operation.
 pub async fn handle(rds: &Arc<RdsData>, path: &str, body: Bytes) -> Response<Body> {
     let (rds, path) = (rds.clone(), path.to_owned());
     // A task of its own: a caller that hangs up must not stop a call half way.
@@ -165,4 +144,10 @@ pub async fn handle(rds: &Arc<RdsData>, path: &str, body: Bytes) -> Response<Bod
         }
         Err(error) => error.response(),
     }
+}
+
+/// What Aurora answers after an automatic pause; nothing was executed.
+pub(crate) fn resuming() -> Response<Body> {
+    let words = "The Aurora DB instance is resuming after being auto-paused. Please wait a few seconds and try again.";
+    ApiError::new(Kind::DatabaseResuming, words).response()
 }

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command, sync::Arc};
 
 use serde_json::{Value, json};
 
-use super::{Fault, FaultKind, RdsBackend, RdsData, handle, transactions::IDLE_LIMIT};
+use super::{RdsBackend, RdsData, handle, transactions::IDLE_LIMIT};
 
 struct Service {
     rds: Arc<RdsData>,
@@ -97,6 +97,18 @@ async fn an_idle_transaction_is_rolled_back_and_frees_the_lock() {
         assert_eq!(kind, "BadRequestException");
         assert_eq!(message, format!("Transaction {} is not found", idle.as_str().unwrap()));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_a_shutdown_nobody_waits_for_a_transaction_that_cannot_go_on() {
+    let service = Service::open().await;
+    let open = service.begin().await;
+    service.insert(1, &open).await;
+    let began = tokio::time::Instant::now();
+    let (_, waited) = tokio::join!(service.rds.close(), service.insert(2, &Value::Null));
+    assert_eq!(waited["numberOfRecordsUpdated"], 1);
+    assert!(began.elapsed() < IDLE_LIMIT, "{:?}", began.elapsed());
+    assert_eq!(service.count(&Value::Null).await, 1, "what was not committed is gone");
 }
 
 #[tokio::test(start_paused = true)]
@@ -215,25 +227,6 @@ async fn results_have_the_declared_types() {
 }
 
 #[tokio::test]
-async fn faults_hit_the_calls_they_name() {
-    faults_hit_the_calls_they_name_on(&Service::open().await).await;
-}
-
-async fn faults_hit_the_calls_they_name_on(service: &Service) {
-    service.rds.inject(Fault { kind: FaultKind::Resuming, calls: 1, path: None });
-    let insert = json!({"sql": "INSERT INTO t VALUES (1, 0, TRUE)"});
-    assert_eq!(service.refused("/Execute", insert.clone()).await.0, "DatabaseResumingException");
-    assert_eq!(service.count(&Value::Null).await, 0);
-    let lose = json!({"kind": "lose_answer", "calls": 1, "path": "/CommitTransaction"});
-    service.ok(super::FAULT_PATH, lose).await;
-    let transaction = service.begin().await;
-    service.insert(1, &transaction).await;
-    let (kind, _) = service.refused("/CommitTransaction", json!({"transactionId": transaction})).await;
-    assert_eq!(kind, "InternalServerErrorException");
-    assert_eq!(service.count(&Value::Null).await, 1, "the lost commit was one");
-}
-
-#[tokio::test]
 async fn an_endless_statement_is_none_of_the_others_business() {
     let service = Service::open().await;
     // Beyond the limits it is refused while it still runs, and what it held is free.
@@ -257,7 +250,6 @@ async fn the_same_holds_on_postgresql() {
         a_transaction_that_has_read_may_write_upon_the_newest_state_on
         after_an_error_a_transaction_can_only_be_rolled_back_on
         a_batch_is_kept_whole_or_not_at_all_on
-        faults_hit_the_calls_they_name_on
         postgresql_keeps_its_types
     }
 }

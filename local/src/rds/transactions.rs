@@ -107,6 +107,17 @@ impl Transactions {
         }
     }
 
+    /// Rolls back whatever is open, each when the call that it may be in has ended: at a shutdown nobody can go on with
+    /// it, and those who wait for what it holds could not be answered.
+    pub(super) async fn end_all(&self, engine: &Engine) {
+        let ids: Vec<String> = self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        let ends = ids.iter().map(|id| async move {
+            // It may have ended meanwhile.
+            let _ = self.end(engine, id, false).await;
+        });
+        futures::future::join_all(ends).await;
+    }
+
     fn find(&self, id: &str) -> Result<Open, ApiError> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(id).cloned().ok_or_else(|| ApiError::transaction_not_found(id))

@@ -61,6 +61,7 @@ impl Fault {
 
     /// The data folder has no room. S3 has no such code; 507 is retried by SDKs and says what is wrong.
     pub(crate) fn full() -> Self {
+        tracing::warn!("the device of the data folder has not enough room left: an S3 request is refused");
         Self::custom(
             "InsufficientStorage",
             StatusCode::INSUFFICIENT_STORAGE,
@@ -92,6 +93,10 @@ impl From<DbError> for Fault {
     fn from(error: DbError) -> Self {
         match error {
             error if error.is_full() => Self::full(),
+            error if error.is_locked() => {
+                tracing::error!(%error, "an S3 request failed");
+                Self::new(S3ErrorCode::ServiceUnavailable, "The endpoint's database is locked by another process.")
+            }
             DbError::Closed => Self::new(S3ErrorCode::ServiceUnavailable, "The endpoint is shutting down."),
             error => Self::internal(error),
         }

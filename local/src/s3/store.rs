@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use s3s::dto::{Grant, Grantee, Owner, Permission, Type};
 
 use super::{blobs::Blobs, error::Fault, multipart, rows};
-use crate::{state::Endpoint, stats::Stats};
+use crate::{db::DbError, state::Endpoint, stats::Stats};
 
 /// The object store.
 pub(crate) struct Store {
@@ -15,7 +15,8 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the store and deletes the blobs that a crash left without a row. `reserve` are bytes that stay free.
+    /// Opens the store and deletes the blobs that a crash left without a row, also on a disk that is full: there this
+    /// may be what makes room. `reserve` are bytes that stay free.
     pub(crate) async fn open(
         state: Arc<Endpoint>,
         stats: Arc<Stats>,
@@ -24,13 +25,17 @@ impl Store {
     ) -> std::io::Result<Arc<Self>> {
         let blobs = Arc::new(Blobs::open(folder.join("blobs"), reserve)?);
         let files = Arc::clone(&blobs);
-        let swept = state.db.write(move |tx| {
-            let swept = files.sweep(|blob| rows::is_named(tx, blob).map_err(std::io::Error::other));
-            let swept = swept.map_err(Fault::io)?;
-            tx.execute("DELETE FROM garbage", [])?;
-            Ok::<_, Fault>(swept)
+        let swept = state.db.read(move |conn| {
+            let swept = files.sweep(|blob| rows::is_named(conn, blob).map_err(std::io::Error::other));
+            swept.map_err(Fault::io)
         });
         let swept = swept.await.map_err(|fault| std::io::Error::other(fault.0))?;
+        // What these rows name is deleted by now. The collector deletes them too, if there is no room for it now.
+        let forgotten = state.db.write(|tx| Ok::<_, DbError>(tx.execute("DELETE FROM garbage", [])?));
+        match forgotten.await {
+            Err(error) if error.is_full() => tracing::warn!(%error, "the endpoint can only be read from"),
+            forgotten => drop(forgotten.map_err(std::io::Error::other)?),
+        }
         if swept > 0 {
             tracing::info!(blobs = swept, "deleted blobs that no object names");
         }

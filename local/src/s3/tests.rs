@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Store, buckets, completion, deletes, lifecycle, listings, multipart, objects, reads, rows};
 use crate::{
     db::{Db, DbError},
+    faults::Faults,
     sns, sqs,
     state::{Clock, Endpoint, Ids, QueueWakes},
     stats::Stats,
@@ -63,6 +64,7 @@ async fn world() -> World {
         base_url: "http://127.0.0.1:1".into(),
         wakes,
         shutdown: CancellationToken::new(),
+        faults: Faults::default(),
     });
     let store = Store::open(state, Arc::new(Stats::default()), folder.path(), 0).await.unwrap();
     let made = CreateBucketInput { bucket: "b".into(), ..Default::default() };

@@ -34,6 +34,9 @@ pub enum SnsError {
     /// The action is not one of SNS, or not offered here.
     #[error("The action {0} is not valid for this endpoint.")]
     InvalidAction(String),
+    /// A fault on purpose: the entry of a batch was not looked at.
+    #[error("We encountered an internal error. Please try again.")]
+    Injected,
     /// The database failed; nothing was changed.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -68,8 +71,10 @@ impl SnsError {
             Self::InvalidBatchEntryId => (BAD, "InvalidBatchEntryId"),
             Self::BatchRequestTooLong => (BAD, "BatchRequestTooLong"),
             Self::InvalidAction(_) => (BAD, "InvalidAction"),
-            Self::Db(DbError::Closed) => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
-            Self::Db(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
+            Self::Db(error) if error.is_locked() || matches!(error, DbError::Closed) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable")
+            }
+            Self::Injected | Self::Db(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
         }
     }
 }

@@ -6,6 +6,8 @@
 
 mod error;
 mod filter;
+#[cfg(any(test, fuzzing))]
+mod fuzzed;
 mod publish;
 mod subscriptions;
 mod topics;
@@ -19,6 +21,8 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::state::{Endpoint, Response};
 
 pub use error::SnsError;
+#[cfg(any(test, fuzzing))]
+pub(crate) use fuzzed::fuzzed;
 pub use publish::publish_in;
 
 type Answer = Result<wire::Xml, SnsError>;
@@ -61,6 +65,15 @@ pub async fn handle(state: &Arc<Endpoint>, form: Bytes) -> Response {
         }
         Err(error) => refuse(&error, state),
     }
+}
+
+/// Action and topic ARN of a request, as far as it names them.
+pub(crate) fn action_of(form: &[u8]) -> (String, String) {
+    let Ok(form) = wire::Form::parse(form) else {
+        return Default::default();
+    };
+    let get = |name| form.get(name).unwrap_or_default().to_owned();
+    (get("Action"), form.get("TargetArn").map_or_else(|| get("TopicArn"), str::to_owned))
 }
 
 fn refuse(error: &SnsError, state: &Endpoint) -> Response {

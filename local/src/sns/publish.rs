@@ -21,6 +21,7 @@ use super::{
     wire::{Form, Xml},
 };
 use crate::{
+    faults::{Call, Service},
     sqs::{self, MessageAttributes, NewMessage, SqsError},
     state::{Endpoint, Ids, Wake},
     timestamp::rfc3339_millis,
@@ -246,6 +247,8 @@ pub async fn batch(state: &Arc<Endpoint>, form: Form) -> Answer {
         }
         entries.push((id, Message::read(&form, &format!("{item}."))));
     }
+    let call = Call { service: Service::Sns, operation: "PublishBatch", method: "POST", path: &topic_arn };
+    let failing = state.faults.fail_entries(&call, entries.len());
     let now = state.now();
     let (published, failed) = state
         .db
@@ -256,8 +259,8 @@ pub async fn batch(state: &Arc<Endpoint>, form: Form) -> Answer {
                 return Err(SnsError::BatchRequestTooLong);
             }
             let (mut published, mut failed) = (Vec::new(), Vec::new());
-            for (entry, message) in entries {
-                match message {
+            for ((entry, message), fails) in entries.into_iter().zip(failing) {
+                match if fails { Err(SnsError::Injected) } else { message } {
                     Ok(message) => {
                         let (id, wakes) = fan_out(tx, &topic, &message, now)?;
                         wakes.into_iter().for_each(|wake| tx.wake(wake));
@@ -276,6 +279,6 @@ pub async fn batch(state: &Arc<Endpoint>, form: Form) -> Answer {
                 .text("Id", entry)
                 .text("Code", error.wire().1)
                 .text("Message", &error.to_string())
-                .text("SenderFault", "true")
+                .text("SenderFault", if error.wire().0.is_client_error() { "true" } else { "false" })
         }))
 }

@@ -71,6 +71,9 @@ pub enum SqsError {
     /// The request is not the JSON that the action takes.
     #[error("The request could not be read: {0}")]
     Serialization(String),
+    /// A fault on purpose: the entry of a batch was not looked at.
+    #[error("We encountered an internal error. Please try again.")]
+    Injected,
     /// The database failed; nothing was changed.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -132,12 +135,12 @@ impl SqsError {
             }
             Self::UnknownAction(_) => (BAD, "com.amazon.coral.service#UnknownOperationException", "InvalidAction"),
             Self::Serialization(_) => (BAD, "com.amazon.coral.service#SerializationException", "MalformedInput"),
-            Self::Db(DbError::Closed) => (
+            Self::Db(error) if error.is_locked() || matches!(error, DbError::Closed) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "com.amazon.coral.service#ServiceUnavailableException",
                 "ServiceUnavailable",
             ),
-            Self::Db(_) => {
+            Self::Injected | Self::Db(_) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "com.amazon.coral.service#InternalFailure", "InternalFailure")
             }
         }

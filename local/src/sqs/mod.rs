@@ -7,6 +7,8 @@
 mod attributes;
 mod error;
 mod fair;
+#[cfg(any(test, fuzzing))]
+mod fuzzed;
 mod message;
 mod moves;
 mod queues;
@@ -27,6 +29,8 @@ use serde::de::DeserializeOwned;
 use crate::state::{Endpoint, Response, Wake};
 
 pub use error::SqsError;
+#[cfg(any(test, fuzzing))]
+pub(crate) use fuzzed::fuzzed;
 pub use message::{MessageAttribute, MessageAttributes, check_attribute, is_xml_char};
 pub use moves::run;
 pub use send::{NewMessage, deliver};
@@ -121,6 +125,12 @@ pub async fn handle(state: &Arc<Endpoint>, action: &str, body: Bytes) -> Respons
         Ok(body) => error::json(StatusCode::OK, &body, state.ids),
         Err(error) => error.respond(state.ids),
     }
+}
+
+/// ARN of the queue that a request names.
+pub(crate) fn queue_of(state: &Endpoint, body: &[u8]) -> Option<String> {
+    let named: wire::OfQueue = parse(body).ok()?;
+    wire::arn_of_url(state, named.queue_url.as_deref()).ok()
 }
 
 type Answer = Result<serde_json::Value, SqsError>;

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     db::Tx,
+    faults::{Call, Fault, Service, Stage},
     state::{Endpoint, Ids, Wake},
 };
 
@@ -44,11 +45,11 @@ const SYSTEM_ATTRIBUTES: [&str; 10] = [
 ];
 
 struct Wanted {
+    state: Arc<Endpoint>,
     most: usize,
     visibility_s: Option<i64>,
     system: Vec<String>,
     attributes: Vec<String>,
-    account: String,
 }
 
 pub async fn receive(state: &Arc<Endpoint>, body: &[u8]) -> Answer {
@@ -69,11 +70,11 @@ pub async fn receive(state: &Arc<Endpoint>, body: &[u8]) -> Answer {
         return Err(SqsError::InvalidAttributeName(unknown.clone()));
     }
     let wanted = Arc::new(Wanted {
+        state: Arc::clone(state),
         most: usize::try_from(most).unwrap_or(1),
         visibility_s,
         system,
         attributes: request.message_attribute_names.unwrap_or_default(),
-        account: state.account_id.clone(),
     });
     let messages = poll(state, &arn, wait_s, &wanted).await?;
     Ok(if messages.is_empty() { json!({}) } else { json!({ "Messages": messages }) })
@@ -149,13 +150,18 @@ fn take(tx: &Tx<'_>, arn: &str, wanted: &Wanted, now: i64) -> Result<Vec<Value>,
     }
     let several = groups.len() > 1;
     let mut order = FairOrder::new(groups);
-    let (mut messages, mut moves) = (Vec::new(), 0);
+    let call = Call { service: Service::Sqs, operation: "ReceiveMessage", method: "POST", path: arn };
+    // Drawn once, when there is a message that it can befall.
+    let mut mishap: Option<Option<Fault>> = None;
+    let mut newest_first = false;
+    let (mut messages, mut postponed, mut moves) = (Vec::new(), 0, 0);
+    let mut handed_out = Vec::new();
     // A visibility timeout of 0 leaves a message visible, but one receive hands it out once.
     let mut last: HashMap<String, i64> = HashMap::new();
-    while messages.len() < wanted.most && moves < MAX_MOVES {
+    while messages.len() + postponed < wanted.most && moves < MAX_MOVES {
         let Some(group) = order.pick() else { break };
         let group = group.to_owned();
-        let Some(row) = oldest(tx, queue.id, &group, last.get(&group), now)? else {
+        let Some(row) = next_of(tx, queue.id, &group, last.get(&group), newest_first, now)? else {
             order.exhausted();
             continue;
         };
@@ -166,7 +172,20 @@ fn take(tx: &Tx<'_>, arn: &str, wanted: &Wanted, now: i64) -> Result<Vec<Value>,
             tx.wake(Wake(redrive.target.clone()));
             moves += 1;
         } else {
+            if mishap.is_none() {
+                mishap = Some(wanted.state.faults.befall(Stage::Messages, &call));
+                newest_first = mishap == Some(Some(Fault::Reorder));
+                if newest_first {
+                    continue;
+                }
+            }
             last.insert(group.clone(), row.seq);
+            if let Some(Some(Fault::Postpone { ms })) = mishap {
+                postpone(tx, row.seq, now + ms.cast_signed())?;
+                postponed += 1;
+                continue;
+            }
+            handed_out.push(row.seq);
             messages.push(hand_out(tx, &queue, row, wanted, now)?);
             let turn = order.served();
             if several {
@@ -175,7 +194,31 @@ fn take(tx: &Tx<'_>, arn: &str, wanted: &Wanted, now: i64) -> Result<Vec<Value>,
             }
         }
     }
+    if mishap == Some(Some(Fault::Duplicate)) {
+        for seq in handed_out {
+            duplicate(tx, seq, now)?;
+        }
+        tx.wake(Wake(queue.arn));
+    }
     Ok(messages)
+}
+
+/// Leaves a second message in the queue, visible: the copy that a server of SQS still has. Its handle is its own.
+fn duplicate(conn: &Connection, seq: i64, now: i64) -> Result<(), SqsError> {
+    conn.prepare_cached(
+        "INSERT INTO sqs_message (queue_id, group_id, visible_ms, sent_ms, receives, total_receives, first_received_ms,
+           message_id, origin, trace_header, attributes, body)
+         SELECT queue_id, group_id, ?2, sent_ms, receives, total_receives, first_received_ms, message_id, origin,
+           trace_header, attributes, body FROM sqs_message WHERE seq = ?1",
+    )?
+    .execute([seq, now])?;
+    Ok(())
+}
+
+/// Holds a message back that nobody was given: no receive is counted.
+fn postpone(conn: &Connection, seq: i64, until: i64) -> Result<(), SqsError> {
+    conn.prepare_cached("UPDATE sqs_message SET visible_ms = ?2 WHERE seq = ?1")?.execute([seq, until])?;
+    Ok(())
 }
 
 /// All groups that have messages, found by leaps over the index: one step per group, not per message.
@@ -201,6 +244,15 @@ fn groups(conn: &Connection, queue_id: i64, now: i64) -> Result<Vec<Group>, SqsE
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+macro_rules! next_of {
+    () => {
+        "SELECT seq, group_id, sent_ms, receives, total_receives, first_received_ms, message_id, origin, trace_header,
+           attributes, body
+         FROM sqs_message INDEXED BY sqs_message_group
+         WHERE queue_id = ?1 AND group_id = ?2 AND visible_ms <= ?3 "
+    };
+}
+
 struct Row {
     seq: i64,
     group: String,
@@ -215,20 +267,22 @@ struct Row {
     body: String,
 }
 
-fn oldest(
+/// The oldest visible message of a group that this receive has not met, or on purpose the newest.
+fn next_of(
     conn: &Connection,
     queue_id: i64,
     group: &str,
-    after: Option<&i64>,
+    last: Option<&i64>,
+    newest_first: bool,
     now: i64,
 ) -> Result<Option<Row>, SqsError> {
-    let mut select = conn.prepare_cached(
-        "SELECT seq, group_id, sent_ms, receives, total_receives, first_received_ms, message_id, origin, trace_header,
-           attributes, body
-         FROM sqs_message INDEXED BY sqs_message_group
-         WHERE queue_id = ?1 AND group_id = ?2 AND visible_ms <= ?3 AND seq > ?4 ORDER BY seq LIMIT 1",
-    )?;
-    let row = select.query_row(params![queue_id, group, now, after.unwrap_or(&0)], |row| {
+    let mut select = conn.prepare_cached(if newest_first {
+        concat!(next_of!(), "AND seq < ?4 ORDER BY seq DESC LIMIT 1")
+    } else {
+        concat!(next_of!(), "AND seq > ?4 ORDER BY seq LIMIT 1")
+    })?;
+    let border = last.copied().unwrap_or(if newest_first { i64::MAX } else { 0 });
+    let row = select.query_row(params![queue_id, group, now, border], |row| {
         Ok(Row {
             seq: row.get(0)?,
             group: row.get(1)?,
@@ -282,7 +336,7 @@ fn hand_out(conn: &Connection, queue: &Queue, row: Row, wanted: &Wanted, now: i6
         "Body": row.body,
     });
     let system = [
-        ("SenderId", Some(wanted.account.clone())),
+        ("SenderId", Some(wanted.state.account_id.clone())),
         ("SentTimestamp", Some(row.sent_ms.to_string())),
         ("ApproximateReceiveCount", Some((row.total_receives + 1).to_string())),
         ("ApproximateFirstReceiveTimestamp", Some(first.to_string())),

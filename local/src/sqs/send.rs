@@ -16,7 +16,10 @@ use super::{
     queues::Queue,
     wire::{self, Batch, Entry, Outgoing, arn_of_url},
 };
-use crate::state::{Endpoint, Ids, Wake};
+use crate::{
+    faults::{Call, Service},
+    state::{Endpoint, Ids, Wake},
+};
 
 /// Most bytes of a batch.
 const MAX_BATCH_BYTES: usize = 1_048_576;
@@ -138,13 +141,14 @@ pub async fn batch(state: &Arc<Endpoint>, body: &[u8]) -> Answer {
         return Err(SqsError::BatchRequestTooLong(bytes));
     }
     let now = state.now();
+    let failing = failing(state, "SendMessageBatch", &arn, entries.len());
     state
         .db
         .write(move |tx| {
             let queue = Queue::load(tx, &arn)?;
             let mut outcome = Outcome::default();
-            for entry in &entries {
-                outcome.add(&entry.id, accept(tx, &queue, &entry.of, now))?;
+            for (entry, fails) in entries.iter().zip(failing) {
+                outcome.add(&entry.id, fails, || accept(tx, &queue, &entry.of, now))?;
             }
             if outcome.any_successful() {
                 tx.wake(Wake(arn));
@@ -176,6 +180,12 @@ pub fn check_entries<T>(entries: Option<Vec<Entry<T>>>, kind: &'static str) -> R
     Ok(entries)
 }
 
+/// Which entries of a batch fail on purpose.
+pub fn failing(state: &Endpoint, operation: &str, queue_arn: &str, entries: usize) -> Vec<bool> {
+    let call = Call { service: Service::Sqs, operation, method: "POST", path: queue_arn };
+    state.faults.fail_entries(&call, entries)
+}
+
 /// What became of the entries of a batch.
 #[derive(Default)]
 pub struct Outcome {
@@ -184,9 +194,10 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Books one entry. A failure of the database is not the entry's: it ends the batch.
-    pub fn add(&mut self, id: &str, result: Result<Value, SqsError>) -> Result<(), SqsError> {
-        match result {
+    /// Does one entry's work, unless it fails on purpose, and books what came of it. A failure of the database is not
+    /// the entry's: it ends the batch.
+    pub fn add(&mut self, id: &str, fails: bool, work: impl FnOnce() -> Answer) -> Result<(), SqsError> {
+        match if fails { Err(SqsError::Injected) } else { work() } {
             Ok(mut answer) => {
                 answer["Id"] = id.into();
                 self.successful.push(answer);

@@ -15,7 +15,7 @@ use super::{
     attributes::MAX_VISIBILITY_S,
     parse,
     queues::Queue,
-    send::{Outcome, check_entries},
+    send::{Outcome, check_entries, failing},
     wire::{self, Batch, Handle, arn_of_url},
 };
 use crate::state::{Endpoint, Wake};
@@ -109,13 +109,14 @@ pub async fn delete_batch(state: &Arc<Endpoint>, body: &[u8]) -> Answer {
     let request: Batch<Handle> = parse(body)?;
     let arn = arn_of_url(state, request.queue_url.as_deref())?;
     let entries = check_entries(request.entries, "DeleteMessageBatchRequest")?;
+    let failing = failing(state, "DeleteMessageBatch", &arn, entries.len());
     state
         .db
         .write(move |tx| {
             let queue = Queue::load(tx, &arn)?;
             let mut outcome = Outcome::default();
-            for entry in &entries {
-                outcome.add(&entry.id, delete_one(tx, &queue, &entry.of))?;
+            for (entry, fails) in entries.iter().zip(failing) {
+                outcome.add(&entry.id, fails, || delete_one(tx, &queue, &entry.of))?;
             }
             Ok(outcome.into_answer())
         })
@@ -141,14 +142,15 @@ pub async fn change_batch(state: &Arc<Endpoint>, body: &[u8]) -> Answer {
     let request: Batch<Handle> = parse(body)?;
     let arn = arn_of_url(state, request.queue_url.as_deref())?;
     let entries = check_entries(request.entries, "ChangeMessageVisibilityBatchRequest")?;
+    let failing = failing(state, "ChangeMessageVisibilityBatch", &arn, entries.len());
     let now = state.now();
     state
         .db
         .write(move |tx| {
             let queue = Queue::load(tx, &arn)?;
             let mut outcome = Outcome::default();
-            for entry in &entries {
-                outcome.add(&entry.id, change_one(tx, &queue, &entry.of, now))?;
+            for (entry, fails) in entries.iter().zip(failing) {
+                outcome.add(&entry.id, fails, || change_one(tx, &queue, &entry.of, now))?;
             }
             tx.wake(Wake(arn));
             Ok(outcome.into_answer())

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::handle;
 use crate::{
     db::{Db, DbError},
+    faults::Faults,
     state::{Clock, Endpoint, Ids, QueueWakes},
 };
 
@@ -38,6 +39,7 @@ impl Fixture {
             base_url: "http://endpoint".into(),
             wakes,
             shutdown: CancellationToken::new(),
+            faults: Faults::default(),
         };
         Self { state: Arc::new(state), now, _dir: dir }
     }

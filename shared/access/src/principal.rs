@@ -14,6 +14,8 @@ pub enum Scope {
     UploadsWrite,
     /// Read the assets of one's tenant.
     AssetsRead,
+    /// Delete and restore one's own assets.
+    AssetsWrite,
     /// Be told of what happens to them as it happens.
     Realtime,
     /// All of the above, and other users' uploads, within one's tenant.
@@ -24,13 +26,15 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 5] = [Self::UploadsWrite, Self::AssetsRead, Self::Realtime, Self::Admin, Self::Ops];
+    pub const ALL: [Self; 6] =
+        [Self::UploadsWrite, Self::AssetsRead, Self::AssetsWrite, Self::Realtime, Self::Admin, Self::Ops];
 
     /// As it stands in rows, flags and errors.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::UploadsWrite => "uploads:write",
             Self::AssetsRead => "assets:read",
+            Self::AssetsWrite => "assets:write",
             Self::Realtime => "realtime",
             Self::Admin => "admin",
             Self::Ops => "ops",

@@ -2,7 +2,7 @@
 
 use reelfleet_domain::policy::Refusal;
 use reelfleet_domain::{AssetState, TaskState};
-use reelfleet_messages::{AssetId, JobId};
+use reelfleet_messages::{AssetId, JobId, Letter};
 
 use crate::Step;
 use crate::error::CatalogError;
@@ -119,7 +119,7 @@ impl Catalog {
             "SELECT ",
             columns!(),
             " FROM asset WHERE tenant = :tenant AND (:before = '' OR id < :before) \
-             AND (:state = '' OR state = :state) ORDER BY id DESC LIMIT :limit"
+             AND ((:state = '' AND state NOT IN ('deleting', 'deleted')) OR state = :state) ORDER BY id DESC LIMIT :limit"
         );
         let statement = Statement::new(sql)
             .text("tenant", tenant)
@@ -176,6 +176,16 @@ impl Catalog {
         self.read(Statement::new(sql).text("bucket", bucket).text("key", key)).await?.iter().map(asset_from).collect()
     }
 
+    /// Unfinished assets in the order of their ids, after the given one.
+    pub async fn live_assets(&self, after: &str, limit: i64) -> Result<Vec<Asset>, CatalogError> {
+        let sql = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM asset WHERE id > :after AND state IN ('uploaded', 'awaiting_approval', 'processing', 'playable') ORDER BY id LIMIT :limit"
+        );
+        self.read(Statement::new(sql).text("after", after).int("limit", limit)).await?.iter().map(asset_from).collect()
+    }
+
     /// Assets whose `metadata.json` is older than they are.
     pub async fn undescribed(&self, limit: i64) -> Result<Vec<AssetId>, CatalogError> {
         let sql = "SELECT id FROM asset WHERE described < version AND state NOT IN ('uploaded', 'deleting', 'deleted') ORDER BY updated_at LIMIT :limit";
@@ -194,21 +204,25 @@ impl Catalog {
         .map(drop)
     }
 
-    /// Ends an asset without a result: its job ends, its other tasks are called off. With a lease, the task fails.
+    /// Ends an asset without a result: its job ends, its other tasks are called off. Whoever ends it by a task ends the
+    /// task too: as failed with its dead letter, or as done where the asset is refused. All rows that end here keep this
+    /// operation's id (the asset in `ended_by`), by which a redrive finds them again.
     pub async fn end_asset(
         &self,
         step: &Step,
         asset: &Asset,
-        lease: Option<&Lease>,
+        task: Option<(&Lease, Option<&Letter>)>,
         end: End,
         why: &Refusal,
         emissions: &[Emission],
     ) -> Result<(), CatalogError> {
         let mut statements = Vec::new();
-        let settled = match lease {
-            Some(lease) => {
-                let state = if end == End::Refused { TaskState::Done } else { TaskState::Failed };
-                statements.push(tasks::settle(step, lease, state));
+        let settled = match task {
+            Some((lease, letter)) => {
+                match letter {
+                    Some(letter) => statements.extend(tasks::fail(step, lease, letter)?),
+                    None => statements.push(tasks::settle(step, lease, TaskState::Done)),
+                }
                 tasks::settled(step, &lease.envelope.task)
             }
             None => Statement::new("SELECT id FROM asset WHERE id = :id AND op_id = :op")
@@ -217,7 +231,7 @@ impl Catalog {
         };
         statements.push(
             Statement::new(
-                "UPDATE asset SET state = :state, reason_code = :code, reason_detail = :detail, version = version + 1, op_id = :op, updated_at = :now \
+                "UPDATE asset SET state = :state, reason_code = :code, reason_detail = :detail, ended_by = :op, version = version + 1, op_id = :op, updated_at = :now \
                  WHERE id = :id AND state IN ('uploaded', 'awaiting_approval', 'processing', 'playable')",
             )
             .text("state", if end == End::Refused { "refused" } else { "failed" })
@@ -237,7 +251,8 @@ impl Catalog {
             .text("id", asset.id.to_string()),
         );
         statements.push(
-            Statement::new("UPDATE task SET state = 'cancelled', updated_at = :now WHERE asset_id = :id AND state IN ('pending', 'leased')")
+            Statement::new("UPDATE task SET state = 'cancelled', op_id = :op, updated_at = :now WHERE asset_id = :id AND state IN ('pending', 'leased')")
+                .text("op", &step.op)
                 .int("now", step.now)
                 .text("id", asset.id.to_string()),
         );

@@ -39,7 +39,8 @@ pub struct Landing<'l> {
 }
 
 impl Catalog {
-    /// Writes it all, or answers [`CatalogError::Conflict`] if the object (or the reserved id) is known.
+    /// Writes it all, or answers [`CatalogError::Conflict`] if the object (or the reserved id) is known, or its upload was
+    /// aborted.
     pub async fn land(&self, step: &Step, landing: &Landing<'_>, emissions: &[Emission]) -> Result<(), CatalogError> {
         let identity = landing.object.identity();
         let mut statements = vec![
@@ -81,9 +82,13 @@ impl Catalog {
         ];
         if let Some(upload) = landing.upload {
             statements.push(
-                Statement::new("UPDATE upload SET state = 'landed', updated_at = :now WHERE id = :id")
-                    .int("now", step.now)
-                    .text("id", upload),
+                // An upload that was aborted meanwhile makes nothing.
+                Statement::new(
+                    "UPDATE upload SET state = 'landed', updated_at = :now WHERE id = :id AND state <> 'aborted'",
+                )
+                .int("now", step.now)
+                .text("id", upload)
+                .expect(1),
             );
         }
         statements.extend(tasks::insert(step, std::slice::from_ref(&landing.task)));

@@ -6,15 +6,22 @@
 
 pub mod access;
 pub mod assets;
+pub mod audit;
+pub mod deletion;
 pub mod error;
 pub mod events;
+pub mod fallback;
+pub mod holdings;
+pub mod invariants;
 pub mod jobs;
 pub mod landing;
+pub mod letters;
 mod migrate;
 pub mod outbox;
 pub mod pictures;
 pub mod publishing;
 pub mod runs;
+pub mod scan;
 pub mod statement;
 pub mod store;
 pub mod sweep;

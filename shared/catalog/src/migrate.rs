@@ -15,10 +15,16 @@ pub const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "core", include_str!("../../.
 impl Catalog {
     /// Brings the schema up to this build's. Returns how many migrations ran.
     pub async fn migrate(&self, now: i64) -> Result<usize, CatalogError> {
-        self.write(Statement::new(
-            "CREATE TABLE IF NOT EXISTS schema_migration (version BIGINT PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at BIGINT NOT NULL)",
-        ))
-        .await?;
+        let made = self
+            .write(Statement::new(
+                "CREATE TABLE IF NOT EXISTS schema_migration (version BIGINT PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at BIGINT NOT NULL)",
+            ))
+            .await;
+        match made {
+            // PostgreSQL refuses the second of two that make it at the same time, by a unique key of its own catalog.
+            Ok(_) | Err(CatalogError::Conflict { .. }) => {}
+            Err(error) => return Err(error),
+        }
         let mut ran = 0;
         for (version, name, sql) in MIGRATIONS {
             let checksum = hex::encode(Sha256::digest(sql.as_bytes()));

@@ -3,16 +3,18 @@
 //! Guarantee: a row is claimed by the process that wrote it for [`CLAIM_MS`]; after that any process may take it over.
 //! A crash between sending and deleting sends twice: receivers dedup by event id or task state.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reelfleet_messages::task::TaskEnvelope;
-use reelfleet_messages::{CloudEvent, EventId, TaskId};
+use reelfleet_messages::{CloudEvent, EventId, Letter, TaskId};
 use tokio::sync::Notify;
 
 use crate::Step;
 use crate::error::CatalogError;
 use crate::statement::{Params, Statement};
 use crate::store::Catalog;
+use crate::tasks::Lease;
 
 /// The writer's own process has this long to send (milliseconds).
 pub const CLAIM_MS: i64 = 5_000;
@@ -28,10 +30,12 @@ pub struct Bell(Arc<Notify>);
 pub struct Outgoing {
     /// Id of the row: the event's id, or a wake-up's.
     pub id: String,
-    /// `events`, or the queue's short name (`transcode`).
+    /// `events`, or the queue's short name (`transcode`, `transcode-dlq`).
     pub target: String,
     /// What is sent.
     pub body: String,
+    /// Message attributes: dead letters have them.
+    pub attributes: BTreeMap<String, String>,
     /// Message group of tasks, attribute of events.
     pub tenant: String,
     /// Epoch milliseconds.
@@ -84,6 +88,40 @@ pub(crate) fn wake_up_stored(step: &Step, task: &TaskId) -> Statement {
     .int("now", step.now)
 }
 
+/// Wakes the workers of all tasks that were called off in the operation `ended_by`.
+pub(crate) fn wake_up_called_off(step: &Step, asset: &str, ended_by: &str) -> Statement {
+    Statement::new(
+        "INSERT INTO outbox (id, target, body, tenant, ord, claimed_by, claimed_until, created_at) \
+         SELECT CAST(:op AS TEXT) || '/' || id, queue, body, tenant, coalesce(chunk, 0), :instance, :until, :now FROM task \
+         WHERE asset_id = :asset AND state = 'cancelled' AND op_id = :ended ON CONFLICT (id) DO NOTHING",
+    )
+    .text("op", &step.op)
+    .text("asset", asset)
+    .text("ended", ended_by)
+    .text("instance", &step.instance)
+    .int("until", step.now.saturating_add(CLAIM_MS))
+    .int("now", step.now)
+}
+
+/// Sends the envelope of a task that failed, with what is known of its end, to its dead-letter queue.
+pub(crate) fn dead_letter(step: &Step, lease: &Lease, letter: &Letter) -> Result<Statement, CatalogError> {
+    let attributes = serde_json::to_string(&letter.attributes());
+    let attributes = attributes.map_err(|source| CatalogError::Stored { what: "letter", source })?;
+    let envelope = &lease.envelope;
+    Ok(Statement::new(
+        "INSERT INTO outbox (id, target, body, attributes, tenant, ord, claimed_by, claimed_until, created_at) \
+         VALUES (:id, :target, :body, :attributes, :tenant, 0, :instance, :until, :now) ON CONFLICT (id) DO NOTHING",
+    )
+    .text("id", format!("{}/letter", step.op))
+    .text("target", format!("{}-dlq", lease.queue))
+    .text("body", envelope.to_json())
+    .text("attributes", attributes)
+    .text("tenant", &envelope.tenant)
+    .text("instance", &step.instance)
+    .int("until", step.now.saturating_add(CLAIM_MS))
+    .int("now", step.now))
+}
+
 /// Publishes events.
 pub(crate) fn publish(step: &Step, events: &[&CloudEvent]) -> Statement {
     Statement::batch(
@@ -118,7 +156,7 @@ impl Catalog {
         let rows = self
             .read(
                 Statement::new(
-                    "SELECT id, target, body, tenant, created_at FROM outbox WHERE claimed_by = :instance ORDER BY created_at, ord, id LIMIT :limit",
+                    "SELECT id, target, body, attributes, tenant, created_at FROM outbox WHERE claimed_by = :instance ORDER BY created_at, ord, id LIMIT :limit",
                 )
                 .text("instance", instance)
                 .int("limit", limit),
@@ -134,7 +172,7 @@ impl Catalog {
                 Statement::new(
                     "UPDATE outbox SET claimed_by = :instance, claimed_until = :until WHERE id IN \
                      (SELECT id FROM outbox WHERE claimed_until < :now ORDER BY created_at, ord LIMIT :limit) \
-                     AND claimed_until < :now RETURNING id, target, body, tenant, created_at",
+                     AND claimed_until < :now RETURNING id, target, body, attributes, tenant, created_at",
                 )
                 .text("instance", &step.instance)
                 .int("until", step.now.saturating_add(CLAIM_MS))
@@ -166,7 +204,13 @@ fn outgoing(row: &crate::statement::Row) -> Result<Outgoing, CatalogError> {
         id: row.text(0)?,
         target: row.text(1)?,
         body: row.text(2)?,
-        tenant: row.text(3)?,
-        created_at: row.int(4)?,
+        attributes: match row.opt_text(3)? {
+            Some(text) => {
+                serde_json::from_str(&text).map_err(|source| CatalogError::Stored { what: "letter", source })?
+            }
+            None => BTreeMap::new(),
+        },
+        tenant: row.text(4)?,
+        created_at: row.int(5)?,
     })
 }

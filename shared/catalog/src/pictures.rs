@@ -1,7 +1,7 @@
 //! Pictures of an asset: poster, storyboard, sizes of a still image.
 
 use reelfleet_domain::TaskState;
-use reelfleet_messages::AssetId;
+use reelfleet_messages::{AssetId, Letter};
 
 use crate::Step;
 use crate::error::CatalogError;
@@ -90,20 +90,19 @@ impl Catalog {
         self.commit(Atomic { what: "recording pictures", statements, settled }).await
     }
 
-    /// Gives a task up without ending its asset: a video without a poster is still a video.
+    /// Gives a task up without ending its asset: a video without a poster is still a video. Without a letter it ends as
+    /// done: there was nothing to be done.
     pub async fn give_up(
         &self,
         step: &Step,
         lease: &Lease,
-        error: &str,
+        letter: Option<&Letter>,
         emissions: &[Emission],
     ) -> Result<(), CatalogError> {
-        let mut statements = vec![
-            tasks::settle(step, lease, TaskState::Failed),
-            Statement::new("UPDATE task SET last_error = :error WHERE id = :id")
-                .text("error", error.chars().take(2_000).collect::<String>())
-                .text("id", lease.envelope.task.to_string()),
-        ];
+        let mut statements = match letter {
+            Some(letter) => tasks::fail(step, lease, letter)?,
+            None => vec![tasks::settle(step, lease, TaskState::Done)],
+        };
         statements.extend(events::emit(step, emissions));
         let settled = tasks::settled(step, &lease.envelope.task);
         self.commit(Atomic { what: "giving a task up", statements, settled }).await

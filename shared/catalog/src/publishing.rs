@@ -80,13 +80,21 @@ impl Catalog {
         if changed == 1 { Ok(()) } else { Err(CatalogError::Conflict { what: "noting a playlist" }) }
     }
 
-    /// The first prefix is in S3. Conflict: it was playable already, or has ended.
-    pub async fn playable(&self, step: &Step, asset: &AssetId, emissions: &[Emission]) -> Result<(), CatalogError> {
+    /// The first prefix of a generation is in S3. Conflict: it was playable already, has ended, or a newer generation is
+    /// being made.
+    pub async fn playable(
+        &self,
+        step: &Step,
+        asset: &AssetId,
+        generation: i64,
+        emissions: &[Emission],
+    ) -> Result<(), CatalogError> {
         let mut statements = vec![
             Statement::new(
                 "UPDATE asset SET state = 'playable', playable_at = :now, version = version + 1, op_id = :op, updated_at = :now \
-                 WHERE id = :id AND state = 'processing'",
+                 WHERE id = :id AND state = 'processing' AND generation = :generation",
             )
+            .int("generation", generation)
             .int("now", step.now)
             .text("op", &step.op)
             .text("id", asset.to_string())

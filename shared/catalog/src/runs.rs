@@ -49,6 +49,9 @@ pub struct Run {
     pub first_pts_us: i64,
     /// Last frame's time (microseconds).
     pub last_pts_us: i64,
+    /// When the source's first picture behind this run is shown, as its decoder saw it (microseconds). None: the source
+    /// ends, or it is sound.
+    pub next_pts_us: Option<i64>,
     /// For audio: the AAC frame that follows.
     pub next_frame: Option<i64>,
     /// For audio: where the source stood (JSON), so that a continuation fits without a seam.
@@ -89,8 +92,8 @@ impl Catalog {
             guard,
             Statement::new(
                 "INSERT INTO run (job_id, track, chunk, run, task_id, token, start_us, end_us, frames, packets, errors, first_pts_us, last_pts_us, \
-                 next_frame, anchor, renditions, is_last, committed_at) VALUES (:job, :track, :chunk, :run, :task, :token, :start, :end, :frames, \
-                 :packets, :errors, :first, :last, :next, :anchor, :renditions, :is_last, :now)",
+                 next_pts_us, next_frame, anchor, renditions, is_last, committed_at) VALUES (:job, :track, :chunk, :run, :task, :token, :start, :end, :frames, \
+                 :packets, :errors, :first, :last, :next_pts, :next, :anchor, :renditions, :is_last, :now)",
             )
             .text("job", lease.envelope.job.to_string())
             .text("track", &run.track)
@@ -107,6 +110,7 @@ impl Catalog {
             .int("last", run.last_pts_us)
             .with(
                 Params::new()
+                    .opt_int("next_pts", run.next_pts_us)
                     .opt_int("next", run.next_frame)
                     .opt_text("anchor", run.anchor.as_deref())
                     .bool("is_last", run.is_last),
@@ -149,7 +153,7 @@ impl Catalog {
             let rows = self
                 .read(
                     Statement::new(
-                        "SELECT track, chunk, run, start_us, end_us, frames, packets, errors, first_pts_us, last_pts_us, next_frame, anchor, \
+                        "SELECT track, chunk, run, start_us, end_us, frames, packets, errors, first_pts_us, last_pts_us, next_pts_us, next_frame, anchor, \
                          renditions, is_last FROM run WHERE job_id = :job AND (track > :track OR (track = :track AND (chunk > :chunk OR \
                          (chunk = :chunk AND run > :run)))) ORDER BY track, chunk, run LIMIT :limit",
                     )
@@ -174,7 +178,7 @@ impl Catalog {
         let rows = self
             .read(
                 Statement::new(
-                    "SELECT track, chunk, run, start_us, end_us, frames, packets, errors, first_pts_us, last_pts_us, next_frame, anchor, \
+                    "SELECT track, chunk, run, start_us, end_us, frames, packets, errors, first_pts_us, last_pts_us, next_pts_us, next_frame, anchor, \
                      renditions, is_last FROM run WHERE job_id = :job AND track = :track AND chunk = :chunk ORDER BY run DESC LIMIT 1",
                 )
                 .text("job", job.to_string())
@@ -220,7 +224,7 @@ impl Catalog {
     }
 }
 
-fn renditions_of(row: &Row, column: usize) -> Result<Vec<RunRendition>, CatalogError> {
+pub(crate) fn renditions_of(row: &Row, column: usize) -> Result<Vec<RunRendition>, CatalogError> {
     serde_json::from_str(&row.text(column)?).map_err(|source| CatalogError::Stored { what: "run", source })
 }
 
@@ -236,9 +240,10 @@ fn run_from(row: &Row) -> Result<Run, CatalogError> {
         errors: row.int(7)?,
         first_pts_us: row.int(8)?,
         last_pts_us: row.int(9)?,
-        next_frame: row.opt_int(10)?,
-        anchor: row.opt_text(11)?,
-        renditions: renditions_of(row, 12)?,
-        is_last: row.bool(13)?,
+        next_pts_us: row.opt_int(10)?,
+        next_frame: row.opt_int(11)?,
+        anchor: row.opt_text(12)?,
+        renditions: renditions_of(row, 13)?,
+        is_last: row.bool(14)?,
     })
 }

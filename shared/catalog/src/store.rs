@@ -2,7 +2,7 @@
 //!
 //! Guarantee: SDK retries are off; a call whose answer was lost is never blindly repeated. A transaction is complete
 //! before Begin, opens with a compare-and-set that stores its operation id, and on any doubt that id is read back:
-//! mine there means it happened, once.
+//! mine there means it happened, once. Once begun it is carried through, whether or not anybody still waits for it.
 //!
 //! Source: "Using the Amazon RDS Data API", DatabaseResumingException (Aurora resumes after auto-pause; HTTP 400, which
 //! SDKs don't retry).
@@ -12,6 +12,8 @@ use std::time::Duration;
 use aws_sdk_rdsdata::Client;
 use aws_sdk_rdsdata::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_rdsdata::types::Field;
+use reelfleet_domain::retry;
+use tracing::Instrument as _;
 
 use crate::error::CatalogError;
 use crate::statement::{Row, Statement};
@@ -30,6 +32,7 @@ pub struct Catalog {
     resource_arn: String,
     secret_arn: String,
     database: Option<String>,
+    pub(crate) takeover_grace_ms: i64,
     pub(crate) relay: crate::outbox::Bell,
 }
 
@@ -57,7 +60,14 @@ pub struct Atomic {
 impl Catalog {
     /// A catalog in the given database. The client must have its retries off.
     pub fn new(client: Client, resource_arn: String, secret_arn: String, database: Option<String>) -> Self {
-        Self { client, resource_arn, secret_arn, database, relay: crate::outbox::Bell::default() }
+        let relay = crate::outbox::Bell::default();
+        Self { client, resource_arn, secret_arn, database, takeover_grace_ms: retry::TAKEOVER_GRACE_MS, relay }
+    }
+
+    /// Leases of others are taken over this long after their end (milliseconds).
+    #[must_use]
+    pub fn with_takeover_grace(self, takeover_grace_ms: i64) -> Self {
+        Self { takeover_grace_ms, ..self }
     }
 
     /// Reads. Repeated until answered.
@@ -84,7 +94,22 @@ impl Catalog {
     }
 
     /// Carries out all of it or nothing, once.
+    ///
+    /// On a task of its own: a caller that is dropped in the middle (at a drain, or with its lease) would leave a
+    /// transaction open, which holds its rows, and on SQLite every other writer, until the server gives it up.
     pub async fn atomic(&self, atomic: Atomic) -> Result<(), CatalogError> {
+        let catalog = self.clone();
+        let carried = tokio::spawn(async move { catalog.carry_out(atomic).await }.in_current_span());
+        match carried.await {
+            Ok(outcome) => outcome,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(error) => Err(CatalogError::Unavailable(error.to_string())),
+            },
+        }
+    }
+
+    async fn carry_out(&self, atomic: Atomic) -> Result<(), CatalogError> {
         let mut tries = Tries::new();
         let mut doubtful = false;
         loop {

@@ -1,6 +1,5 @@
 //! Sweeping: what a crash left behind is found by its row and taken up again, or cleared away.
 
-use reelfleet_domain::retry;
 use reelfleet_messages::TaskId;
 
 use crate::Step;
@@ -31,7 +30,7 @@ impl Catalog {
                      (state = 'leased' AND lease_until < :stale AND updated_at < :due) ORDER BY updated_at LIMIT :limit",
                 )
                 .int("due", step.now.saturating_sub(overdue_ms))
-                .int("stale", step.now.saturating_sub(retry::TAKEOVER_GRACE_MS))
+                .int("stale", step.now.saturating_sub(self.takeover_grace_ms))
                 .int("limit", limit),
             )
             .await?;
@@ -93,6 +92,14 @@ impl Catalog {
             ))
             .await?;
         rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?, row.text(2)?, row.int(3)?))).collect()
+    }
+
+    /// Who holds how many rows of the outbox: (instance, count). Rows that nobody claims have an empty instance.
+    pub async fn outbox_holders(&self) -> Result<Vec<(String, i64)>, CatalogError> {
+        let rows = self
+            .read(Statement::new("SELECT claimed_by, count(*) FROM outbox GROUP BY claimed_by ORDER BY claimed_by"))
+            .await?;
+        rows.iter().map(|row| Ok((row.text(0)?, row.int(1)?))).collect()
     }
 
     /// Assets of all tenants by state: (state, count).

@@ -1,11 +1,11 @@
 //! Leases of tasks: rows are the truth, messages are wake-ups.
 //!
 //! Guarantee: a lease is a token that only grows; every later write compares it. A lease is taken over only
-//! [`retry::TAKEOVER_GRACE_MS`] after its end. The attempt is counted before the work starts.
+//! [`Catalog::with_takeover_grace`] after its end. The attempt is counted before the work starts.
 
 use reelfleet_domain::{TaskState, retry};
-use reelfleet_messages::TaskId;
 use reelfleet_messages::task::{TaskEnvelope, TaskQueue};
+use reelfleet_messages::{Letter, TaskId};
 
 use crate::Step;
 use crate::error::CatalogError;
@@ -26,6 +26,10 @@ pub struct Lease {
     pub crashes: i64,
     /// For publishing: how often it has been asked for.
     pub wanted: i64,
+    /// The queue that it lies on, by its short name: a continuation has moved to `transcode`.
+    pub queue: String,
+    /// How the decoder ended when it last crashed on this task.
+    pub last_exit: Option<String>,
 }
 
 /// What asking for a lease came to.
@@ -97,6 +101,17 @@ pub(crate) fn settle(step: &Step, lease: &Lease, state: TaskState) -> Statement 
     .expect(1)
 }
 
+/// The same for a task that is given up: its row keeps the last error, and its dead letter goes out.
+pub(crate) fn fail(step: &Step, lease: &Lease, letter: &Letter) -> Result<Vec<Statement>, CatalogError> {
+    Ok(vec![
+        settle(step, lease, TaskState::Failed),
+        Statement::new("UPDATE task SET last_error = coalesce(:error, last_error) WHERE id = :id")
+            .with(Params::new().opt_text("error", letter.error.as_deref().map(cut)))
+            .text("id", lease.envelope.task.to_string()),
+        outbox::dead_letter(step, lease, letter)?,
+    ])
+}
+
 /// Whether this very step of a task was committed.
 pub(crate) fn settled(step: &Step, task: &TaskId) -> Statement {
     Statement::new("SELECT id FROM task WHERE id = :id AND op_id = :op")
@@ -113,7 +128,7 @@ impl Catalog {
                     "UPDATE task SET state = 'leased', lease_token = lease_token + 1, lease_owner = :instance, lease_until = :until, \
                      attempts = attempts + 1, op_id = :op, updated_at = :now WHERE id = :id AND attempts < :max AND crashes < :crashes AND \
                      ((state = 'pending' AND next_at <= :now) OR (state = 'leased' AND lease_until < :stale)) \
-                     RETURNING body, lease_token, attempts, crashes, wanted",
+                     RETURNING body, lease_token, attempts, crashes, wanted, queue, last_exit",
                 )
                 .text("instance", &step.instance)
                 .int("until", step.now.saturating_add(lease_ms))
@@ -122,7 +137,7 @@ impl Catalog {
                 .text("id", task.to_string())
                 .int("max", retry::MAX_ATTEMPTS)
                 .int("crashes", retry::MAX_CRASHES)
-                .int("stale", step.now.saturating_sub(retry::TAKEOVER_GRACE_MS)),
+                .int("stale", step.now.saturating_sub(self.takeover_grace_ms)),
             )
             .await?;
         if let Some(row) = rows.first() {
@@ -135,28 +150,29 @@ impl Catalog {
         let rows = self
             .read(
                 Statement::new(
-                    "SELECT body, lease_token, attempts, crashes, wanted, state, lease_until, next_at, op_id, last_error FROM task WHERE id = :id",
+                    "SELECT body, lease_token, attempts, crashes, wanted, queue, last_exit, state, lease_until, next_at, op_id, last_error \
+                     FROM task WHERE id = :id",
                 )
                 .text("id", task.to_string()),
             )
             .await?;
         let Some(row) = rows.first() else { return Ok(Leased::Over) };
         let lease = lease_from(row)?;
-        let (state, until, next_at) = (row.text(5)?, row.int(6)?, row.int(7)?);
-        if row.text(8)? == step.op {
+        let (state, until, next_at) = (row.text(7)?, row.int(8)?, row.int(9)?);
+        if row.text(10)? == step.op {
             // My own update whose answer was lost.
             return Ok(Leased::Mine(Box::new(lease)));
         }
         let free_at = match TaskState::parse(&state) {
             Some(TaskState::Pending) => next_at,
-            Some(TaskState::Leased) => until.saturating_add(retry::TAKEOVER_GRACE_MS).saturating_add(1),
+            Some(TaskState::Leased) => until.saturating_add(self.takeover_grace_ms).saturating_add(1),
             _ => return Ok(Leased::Over),
         };
         if free_at > step.now {
             return Ok(Leased::Later(free_at - step.now));
         }
         if lease.attempts >= retry::MAX_ATTEMPTS || lease.crashes >= retry::MAX_CRASHES {
-            let error = row.opt_text(9)?.unwrap_or_else(|| "its workers died without a word".into());
+            let error = row.opt_text(11)?.unwrap_or_else(|| "its workers died without a word".into());
             return self.take_exhausted(step, lease, error, lease_ms).await;
         }
         Ok(Leased::Later(1_000))
@@ -175,7 +191,7 @@ impl Catalog {
                 Statement::new(
                     "UPDATE task SET state = 'leased', lease_token = lease_token + 1, lease_owner = :instance, lease_until = :until, \
                      op_id = :op, updated_at = :now WHERE id = :id AND lease_token = :token AND state IN ('pending', 'leased') \
-                     RETURNING body, lease_token, attempts, crashes, wanted",
+                     RETURNING body, lease_token, attempts, crashes, wanted, queue, last_exit",
                 )
                 .text("instance", &step.instance)
                 .int("until", step.now.saturating_add(lease_ms))
@@ -225,21 +241,22 @@ impl Catalog {
         .map(drop)
     }
 
-    /// Gives a task back for another attempt at `next_at`, with what went wrong.
+    /// Gives a task back for another attempt at `next_at`, with what went wrong. `exit`: how the decoder ended, if it
+    /// crashed; that is counted.
     pub async fn retry(
         &self,
         step: &Step,
         lease: &Lease,
         next_at: i64,
         error: &str,
-        crashed: bool,
+        exit: Option<&str>,
     ) -> Result<(), CatalogError> {
-        self.hand_back(step, lease, next_at, Some(error), 0, i64::from(crashed)).await
+        self.hand_back(step, lease, next_at, Some((error, exit)), 0).await
     }
 
     /// Gives a task back without charging the attempt: nobody's fault.
     pub async fn release(&self, step: &Step, lease: &Lease, next_at: i64) -> Result<(), CatalogError> {
-        self.hand_back(step, lease, next_at, None, 1, 0).await
+        self.hand_back(step, lease, next_at, None, 1).await
     }
 
     async fn hand_back(
@@ -247,21 +264,21 @@ impl Catalog {
         step: &Step,
         lease: &Lease,
         next_at: i64,
-        error: Option<&str>,
+        wrong: Option<(&str, Option<&str>)>,
         uncharge: i64,
-        crashes: i64,
     ) -> Result<(), CatalogError> {
+        let (error, exit) = wrong.map_or((None, None), |(error, exit)| (Some(cut(error)), exit));
         let (_, changed) = self
             .write(
                 Statement::new(
                     "UPDATE task SET state = 'pending', next_at = :next, attempts = attempts - :uncharge, crashes = crashes + :crashes, \
-                     last_error = coalesce(:error, last_error), op_id = :op, updated_at = :now \
+                     last_error = coalesce(:error, last_error), last_exit = coalesce(:exit, last_exit), op_id = :op, updated_at = :now \
                      WHERE id = :id AND lease_token = :token AND state = 'leased'",
                 )
                 .int("next", next_at)
                 .int("uncharge", uncharge)
-                .int("crashes", crashes)
-                .with(Params::new().opt_text("error", error.map(|e| e.chars().take(2_000).collect::<String>())))
+                .int("crashes", i64::from(exit.is_some()))
+                .with(Params::new().opt_text("error", error).opt_text("exit", exit))
                 .text("op", &step.op)
                 .int("now", step.now)
                 .text("id", lease.envelope.task.to_string())
@@ -305,5 +322,18 @@ impl Catalog {
 fn lease_from(row: &Row) -> Result<Lease, CatalogError> {
     let body = row.text(0)?;
     let envelope = serde_json::from_str(&body).map_err(|source| CatalogError::Stored { what: "task", source })?;
-    Ok(Lease { envelope, token: row.int(1)?, attempts: row.int(2)?, crashes: row.int(3)?, wanted: row.int(4)? })
+    Ok(Lease {
+        envelope,
+        token: row.int(1)?,
+        attempts: row.int(2)?,
+        crashes: row.int(3)?,
+        wanted: row.int(4)?,
+        queue: row.text(5)?,
+        last_exit: row.opt_text(6)?,
+    })
+}
+
+/// An error as a row keeps it.
+fn cut(error: &str) -> String {
+    error.chars().take(2_000).collect()
 }

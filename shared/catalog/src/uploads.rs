@@ -39,6 +39,8 @@ pub struct Upload {
     pub fingerprint: Option<String>,
     /// The client's Idempotency-Key.
     pub request_key: Option<String>,
+    /// `sha256`: every part brings its SHA-256; none: a client may leave it out.
+    pub checksum: Option<String>,
     /// `open`, `completed`, `landed`, `aborted`.
     pub state: String,
     /// Epoch milliseconds.
@@ -50,7 +52,7 @@ pub struct Upload {
 macro_rules! columns {
     () => {
         "id, tenant, owner, asset_id, bucket, object_key, name, content_type, size, part_size, s3_upload_id, fingerprint, \
-         request_key, state, created_at, expires_at"
+         request_key, checksum, state, created_at, expires_at"
     };
 }
 
@@ -61,8 +63,8 @@ impl Catalog {
             .write(
                 Statement::new(
                     "INSERT INTO upload (id, tenant, owner, asset_id, bucket, object_key, name, content_type, size, part_size, s3_upload_id, fingerprint, \
-                     request_key, state, op_id, created_at, updated_at, expires_at) VALUES (:id, :tenant, :owner, :asset, :bucket, :key, :name, :type, :size, \
-                     :part_size, :s3_upload_id, :fingerprint, :request_key, 'open', :op, :now, :now, :expires) ON CONFLICT DO NOTHING",
+                     request_key, checksum, state, op_id, created_at, updated_at, expires_at) VALUES (:id, :tenant, :owner, :asset, :bucket, :key, :name, :type, :size, \
+                     :part_size, :s3_upload_id, :fingerprint, :request_key, :checksum, 'open', :op, :now, :now, :expires) ON CONFLICT DO NOTHING",
                 )
                 .text("id", upload.id.to_string())
                 .text("tenant", &upload.tenant)
@@ -78,7 +80,8 @@ impl Catalog {
                         .opt_int("part_size", upload.part_size)
                         .opt_text("s3_upload_id", upload.s3_upload_id.as_deref())
                         .opt_text("fingerprint", upload.fingerprint.as_deref())
-                        .opt_text("request_key", upload.request_key.as_deref()),
+                        .opt_text("request_key", upload.request_key.as_deref())
+                        .opt_text("checksum", upload.checksum.as_deref()),
                 )
                 .text("op", &step.op)
                 .int("now", step.now)
@@ -176,8 +179,9 @@ fn upload_from(row: &Row) -> Result<Upload, CatalogError> {
         s3_upload_id: row.opt_text(10)?,
         fingerprint: row.opt_text(11)?,
         request_key: row.opt_text(12)?,
-        state: row.text(13)?,
-        created_at: row.int(14)?,
-        expires_at: row.int(15)?,
+        checksum: row.opt_text(13)?,
+        state: row.text(14)?,
+        created_at: row.int(15)?,
+        expires_at: row.int(16)?,
     })
 }

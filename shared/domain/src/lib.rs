@@ -3,6 +3,10 @@
 //! Guarantee: no async, no AWS, no clock, no randomness. `now` and random numbers are arguments.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzed;
+pub mod invariants;
+pub mod joint;
 pub mod ladder;
 pub mod plan;
 pub mod playlist;

@@ -18,6 +18,12 @@ pub const RUN_MS: u32 = 32_000;
 pub const FIRST_AUDIO_RUN_MS: u32 = 4_000;
 /// A chain hands over to a continuation after this much work (milliseconds of wall clock).
 pub const CHAIN_BUDGET_MS: u64 = 45_000;
+/// The same where each continuation decodes everything before it again, at the least twice as fast as it is played: the
+/// longer the way back, the longer it stays (milliseconds of wall clock).
+pub fn chain_budget_ms(start_us: i64) -> u64 {
+    const MOST_MS: u64 = 1_200_000;
+    (start_us.max(0).unsigned_abs() / 2_000).clamp(CHAIN_BUDGET_MS, MOST_MS)
+}
 /// The first stretch of the sound works for this long, on the express queue, before the rest waits its turn
 /// (milliseconds of wall clock): enough for about ten minutes of sound.
 pub const OPENING_BUDGET_MS: u64 = 8_000;

@@ -73,8 +73,8 @@ pub enum Verdict {
     Again {
         /// What went wrong.
         why: String,
-        /// Whether the decoder crashed or hung: counted apart.
-        crashed: bool,
+        /// How the decoder ended, if it crashed, hung or reached a limit (`signal SIGSEGV`): counted apart.
+        exit: Option<String>,
     },
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 pub const MAX_ATTEMPTS: i64 = 8;
 /// Crashes of the decoder on one task: the third is the last.
 pub const MAX_CRASHES: i64 = 3;
-/// A lease of another is taken over this long after its end (milliseconds), because the clocks of two hosts are
-/// compared. Correctness rests on the token alone.
+/// A lease of another is taken over this long after its end (milliseconds) unless configuration says otherwise, because
+/// the clocks of two hosts are compared. Correctness rests on the token alone.
 pub const TAKEOVER_GRACE_MS: i64 = 30_000;
 /// An unknown version of a task is put back for this long.
 pub const UNKNOWN_TASK_DELAY: Duration = Duration::from_secs(300);

@@ -1,7 +1,8 @@
 //! The state machines of assets, jobs and tasks.
 //!
 //! Guarantee: every change of state that the catalog writes is one that [`AssetState::may_become`] and its likes
-//! allow, and no state is without a way to an end.
+//! allow, and no state is without a way to an end. Only a redriven dead letter leads out of `failed`, and only a person
+//! out of `deleting`.
 //!
 //! ```text
 //! asset: uploaded ─► processing ─► playable ─► ready          job: queued ─► running ─► succeeded
@@ -9,6 +10,11 @@
 //!            ├──► refused ◄───────────┘   │       │                  │  └────────►└──► cancelled
 //!            └──► failed  ◄───────────────┘       │
 //!   any ─► deleting ─► deleted                                  task: pending ◄─► leased ─► done | failed | cancelled
+//!
+//! revived by a redrive: asset failed ─► uploaded | processing | playable (as far as it had come), job failed ─► queued |
+//! running, task failed ─► pending, and cancelled ─► pending for those that were called off with it
+//! made anew, in a new generation: asset playable ─► processing
+//! restored before its purge: asset deleting ─► what it was, job cancelled ─► queued | running, task cancelled ─► pending
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -91,16 +97,17 @@ states! {
 }
 
 impl AssetState {
-    /// Whether a change of state is one of the machine's.
+    /// Whether a change of state is one of the machine's. `failed → …` is for a redrive alone.
     pub fn may_become(self, next: Self) -> bool {
         use AssetState::*;
         match self {
             Uploaded => matches!(next, AwaitingApproval | Processing | Refused | Failed | Deleting),
             AwaitingApproval => matches!(next, Processing | Refused | Failed | Deleting),
             Processing => matches!(next, Playable | Ready | Refused | Failed | Deleting),
-            Playable => matches!(next, Ready | Failed | Deleting),
-            Ready | Refused | Failed => matches!(next, Deleting),
-            Deleting => matches!(next, Deleted),
+            Playable => matches!(next, Processing | Ready | Failed | Deleting),
+            Failed => matches!(next, Uploaded | Processing | Playable | Deleting),
+            Ready | Refused => matches!(next, Deleting),
+            Deleting => next != Deleting,
             Deleted => false,
         }
     }
@@ -112,27 +119,28 @@ impl AssetState {
 }
 
 impl JobState {
-    /// Whether a change of state is one of the machine's.
+    /// Whether a change of state is one of the machine's. A still image's job has no plan and never runs; `failed → …`
+    /// is for a redrive alone.
     pub fn may_become(self, next: Self) -> bool {
         use JobState::*;
         match self {
-            Queued => matches!(next, Running | Failed | Cancelled),
+            Queued => matches!(next, Running | Succeeded | Failed | Cancelled),
             Running => matches!(next, Succeeded | Failed | Cancelled),
-            Succeeded | Failed | Cancelled => false,
+            Failed | Cancelled => matches!(next, Queued | Running),
+            Succeeded => false,
         }
     }
 }
 
 impl TaskState {
     /// Whether a change of state is one of the machine's. `done → pending` is for publishing alone, which is armed
-    /// anew by every commit.
+    /// anew by every commit; `failed → pending` and `cancelled → pending` are for a redrive alone.
     pub fn may_become(self, next: Self) -> bool {
         use TaskState::*;
         match self {
             Pending => matches!(next, Leased | Failed | Cancelled),
             Leased => matches!(next, Leased | Pending | Done | Failed | Cancelled),
-            Done => matches!(next, Pending),
-            Failed | Cancelled => false,
+            Done | Failed | Cancelled => matches!(next, Pending),
         }
     }
 }
@@ -168,7 +176,9 @@ mod tests {
         for next in AssetState::ALL {
             assert!(!AssetState::Deleted.may_become(*next));
             assert!(!AssetState::Ready.may_become(*next) || *next == AssetState::Deleting);
+            assert!(!AssetState::Refused.may_become(*next) || *next == AssetState::Deleting, "no redrive of a refusal");
         }
+        assert!(JobState::ALL.iter().all(|next| !JobState::Succeeded.may_become(*next)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
 use aws_sdk_sqs::error::DisplayErrorContext;
-use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use aws_sdk_sqs::types::{MessageAttributeValue as SqsValue, SendMessageBatchRequestEntry};
 use reelfleet_catalog::outbox::Outgoing;
 use reelfleet_telemetry::BatchShortfall;
 use serde::Deserialize;
@@ -16,8 +16,8 @@ use serde::Deserialize;
 const MAX_ENTRIES: usize = 10;
 pub(crate) const SQS_BYTES: usize = 1 << 20;
 pub(crate) const SNS_BYTES: usize = 256 << 10;
-/// Room for an entry's attributes.
-const ATTRIBUTES: usize = 1_024;
+/// Room for the rest of an entry.
+const ENTRY: usize = 1_024;
 
 /// What a service said about a batch: ids taken, and ids refused with the reason.
 #[derive(Debug, Default)]
@@ -36,19 +36,21 @@ pub(crate) struct Head {
     pub(crate) tenant: String,
 }
 
-/// Sends tasks to a queue. The tenant is the message group, which keeps a standard queue fair.
+/// Sends tasks to a queue, or letters to its dead-letter queue. The tenant is the message group, which keeps a standard
+/// queue fair.
 pub(crate) async fn send(sqs: &aws_sdk_sqs::Client, url: &str, rows: &[&Outgoing]) -> Result<Answer, String> {
-    let entries: Result<Vec<_>, _> = rows
-        .iter()
-        .enumerate()
-        .map(|(n, row)| {
-            SendMessageBatchRequestEntry::builder()
-                .id(n.to_string())
-                .message_body(&row.body)
-                .message_group_id(&row.tenant)
-                .build()
-        })
-        .collect();
+    let entry = |(n, row): (usize, &&Outgoing)| {
+        let mut entry = SendMessageBatchRequestEntry::builder()
+            .id(n.to_string())
+            .message_body(&row.body)
+            .message_group_id(&row.tenant);
+        for (name, value) in &row.attributes {
+            let value = SqsValue::builder().data_type("String").string_value(value).build()?;
+            entry = entry.message_attributes(name, value);
+        }
+        entry.build()
+    };
+    let entries: Result<Vec<_>, _> = rows.iter().enumerate().map(entry).collect();
     let entries = entries.map_err(|error| error.to_string())?;
     let answer = sqs.send_message_batch().queue_url(url).set_entries(Some(entries)).send().await;
     let answer = answer.map_err(|error| DisplayErrorContext(&error).to_string())?;
@@ -143,7 +145,8 @@ pub(crate) fn runs<'r>(rows: &[&'r Outgoing], bytes: usize) -> Vec<Vec<&'r Outgo
     let mut runs: Vec<Vec<&Outgoing>> = Vec::new();
     let mut size = 0;
     for &row in rows {
-        let own = row.body.len() + ATTRIBUTES;
+        let attributes: usize = row.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let own = row.body.len() + attributes + ENTRY;
         match runs.last_mut() {
             Some(run) if run.len() < MAX_ENTRIES && size + own <= bytes => {
                 run.push(row);
@@ -167,6 +170,7 @@ mod tests {
             id: id.into(),
             target: "transcode".into(),
             body: "x".repeat(bytes),
+            attributes: BTreeMap::new(),
             tenant: "t".into(),
             created_at: 0,
         }

@@ -24,8 +24,9 @@ const TICK: Duration = Duration::from_secs(1);
 const LEFTOVERS: Duration = Duration::from_secs(3);
 /// The last look at shutdown takes no longer; what it leaves is taken over by others.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
-/// Rows of one page: bodies are at most 8 KiB, an answer of the Data API at most 1 MiB.
-const PAGE: i64 = 100;
+/// Rows of one page: bodies are at most 8 KiB, a letter's attributes some 5 KiB more, an answer of the Data API at most
+/// 1 MiB.
+const PAGE: i64 = 60;
 
 /// Relays the outbox. One per process, beside its roles.
 #[derive(Debug)]
@@ -145,7 +146,11 @@ impl Relay {
         }
         let oldest = run.iter().map(|row| row.created_at).min().unwrap_or(0);
         let lag_seconds = self.outlet.now().saturating_sub(oldest).max(0) as f64 / 1_000.0;
-        let lane = if is_event { "event" } else { "task" };
+        let lane = match run.first() {
+            Some(row) if row.target.ends_with("-dlq") => "letter",
+            _ if is_event => "event",
+            _ => "task",
+        };
         OutboxRelayed { lane, path, count: taken.len() as u64, lag_seconds }.emit();
         if is_event {
             for row in run.iter().filter(|row| taken.contains(&row.id)) {

@@ -52,6 +52,14 @@ impl Clock {
         }
     }
 
+    /// Moves a manual clock forward or back, as setting a system's clock does.
+    #[cfg(test)]
+    pub(crate) fn jump(&self, by_ms: i64) {
+        if let Source::Manual(now) = &self.0 {
+            now.fetch_add(by_ms, Ordering::SeqCst);
+        }
+    }
+
     /// Moves a manual clock forward. The other clocks move by themselves and ignore it.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(now) = &self.0 {

@@ -55,12 +55,15 @@ pub struct Config {
     /// Name of this process in leases, logs and dead letters [default: host-pid-random]
     #[arg(long, env = "REELFLEET_INSTANCE")]
     pub instance: Option<String>,
-    /// Seconds that running tasks get to finish at a shutdown
+    /// Seconds from SIGTERM to the end: running tasks finish, or are given back shortly before
     #[arg(long, env = "REELFLEET_GRACE_SECONDS", default_value_t = 25)]
     pub grace_seconds: u64,
     /// Seconds a message is hidden by each receive and extension (60-120 in production)
     #[arg(long, env = "REELFLEET_VISIBILITY_SECONDS", default_value_t = 90)]
     pub visibility_seconds: u64,
+    /// Seconds after the end of another's lease before it is taken over: how far clocks of hosts may differ
+    #[arg(long, env = "REELFLEET_TAKEOVER_GRACE_SECONDS", default_value_t = 30)]
+    pub takeover_grace_seconds: u64,
     /// Address for /livez, /readyz, /healthz and /metrics of a worker
     #[arg(long, env = "REELFLEET_HEALTH_LISTEN")]
     pub health_listen: Option<SocketAddr>,
@@ -192,6 +195,9 @@ impl Config {
         if !(3..=600).contains(&self.visibility_seconds) {
             return refuse("REELFLEET_VISIBILITY_SECONDS", "3 to 600, in production 60 to 120".into());
         }
+        if self.takeover_grace_seconds > 600 {
+            return refuse("REELFLEET_TAKEOVER_GRACE_SECONDS", "0 to 600, in production 30".into());
+        }
         for (variable, url) in [
             ("REELFLEET_PUBLIC_URL", Some(&self.public_url)),
             ("REELFLEET_S3_PUBLIC_ENDPOINT", self.s3_public_endpoint.as_ref()),
@@ -247,6 +253,11 @@ impl Config {
         Duration::from_secs(self.grace_seconds)
     }
 
+    /// How long after its end another's lease is taken over.
+    pub fn takeover_grace(&self) -> Duration {
+        Duration::from_secs(self.takeover_grace_seconds)
+    }
+
     /// The visibility of each receive and extension.
     pub fn visibility(&self) -> Duration {
         Duration::from_secs(self.visibility_seconds)
@@ -288,6 +299,7 @@ mod tests {
             (&["--prefix", "a/b"], "REELFLEET_PREFIX"),
             (&["--public-url", "localhost"], "REELFLEET_PUBLIC_URL"),
             (&["--visibility-seconds", "0"], "REELFLEET_VISIBILITY_SECONDS"),
+            (&["--takeover-grace-seconds", "601"], "REELFLEET_TAKEOVER_GRACE_SECONDS"),
         ] {
             let error = parsed(arguments).validate().unwrap_err();
             assert_eq!(error.variable, variable, "{error}");

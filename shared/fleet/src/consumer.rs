@@ -7,7 +7,8 @@
 //! - the keeper has stopped, and its last request has ended, before the message is deleted, given back or dead-lettered;
 //! - a message whose lease was lost is not answered at all;
 //! - at a shutdown, parked receives end within a second, handlers finish within the grace with their heartbeat on, and
-//!   what remains is given back with visibility 0, never deleted.
+//!   what remains is given back with visibility 0, never deleted; all has ended when the grace has, but for last calls
+//!   that are not answered, which get a second each.
 //!
 //! What it does not promise: that a message is delivered once. Handlers are idempotent by compare-and-set.
 
@@ -78,7 +79,6 @@ impl Default for Settings {
 #[derive(Clone)]
 pub struct Consumer {
     name: Arc<str>,
-    instance: Arc<str>,
     queue: Arc<dyn Queue>,
     settings: Settings,
     clock: Clock,
@@ -100,7 +100,6 @@ impl Consumer {
     /// A consumer of `queue`, called `name` in logs, metrics and dead letters.
     pub fn new(
         name: impl Into<Arc<str>>,
-        instance: impl Into<Arc<str>>,
         queue: Arc<dyn Queue>,
         mut settings: Settings,
         clock: Clock,
@@ -115,7 +114,6 @@ impl Consumer {
             reachable: health.flag(&format!("{name} queue reachable")),
             slots: Arc::new(Semaphore::new(settings.slots)),
             running: TaskTracker::new(),
-            instance: instance.into(),
             name,
             queue,
             settings,
@@ -211,10 +209,14 @@ impl Consumer {
     /// message that the queue hands to a dropped receive comes back after its visibility.
     async fn receive(&self, max: usize, wait: Duration) -> Option<Result<Vec<Delivery>, QueueError>> {
         let mut receiving = self.queue.receive(max, self.settings.visibility, wait);
-        tokio::select! {
-            biased;
-            answer = &mut receiving => Some(answer),
-            () = self.shutdown.draining().cancelled() => timeout(PARKED_RECEIVE, receiving).await.ok(),
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut receiving => return Some(answer),
+                () = self.shutdown.draining().cancelled() => return timeout(PARKED_RECEIVE, receiving).await.ok(),
+                // A queue that is slow to answer is no reason to restart this process.
+                () = tokio::time::sleep(BEAT) => self.beat.tick(),
+            }
         }
     }
 
@@ -233,7 +235,7 @@ impl Consumer {
         .emit();
         tokio::select! {
             () = self.shutdown.draining().cancelled() => {}
-            () = tokio::time::sleep(delay) => {}
+            () = tokio::time::sleep(delay) => self.beat.tick(),
         }
     }
 }

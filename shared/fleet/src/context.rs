@@ -91,7 +91,6 @@ impl Context {
             SqsQueue::new(self.clients.sqs.clone(), self.queues.url(queue).await?, self.queues.dlq_url(queue).await?);
         Ok(Consumer::new(
             self.queues.name(queue),
-            Arc::clone(&self.instance),
             Arc::new(sqs),
             Settings { visibility: self.config.visibility(), ..settings },
             self.clock.clone(),

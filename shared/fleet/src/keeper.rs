@@ -5,6 +5,7 @@
 //!   request that extended it, so it is never later than the queue's own;
 //! - it is extended only while beats come within the stall timeout, never past start-to-close, and never beyond twelve
 //!   hours from the first receive (SQS refuses more: "Total VisibilityTimeout for the message is beyond the limit");
+//! - all of that is measured by the monotonic clock: a wall clock that jumps changes nothing;
 //! - the handler is cancelled before the deadline, by a margin, when extensions fail;
 //! - after [`Keeper::stop`] (but for a second signal) no request of the keeper is under way, so none can overwrite an answer.
 
@@ -21,9 +22,9 @@ use crate::heart::{Attached, Heart, LeaseState, LostCause, saturating_add};
 use crate::queue::{Queue, QueueError};
 
 /// A message is in flight for at most 12 h from its first receive (SQS, "Amazon SQS visibility timeout").
-pub(crate) const RECEIVE_CAP: Duration = Duration::from_secs(12 * 3600);
+const RECEIVE_CAP: Duration = Duration::from_secs(12 * 3600);
 /// Distance kept from that cap: clocks of two hosts are compared.
-pub(crate) const CAP_MARGIN: Duration = Duration::from_secs(60);
+const CAP_MARGIN: Duration = Duration::from_secs(60);
 
 /// What the keeper needs to know about the message it holds.
 pub(crate) struct Held {
@@ -34,22 +35,24 @@ pub(crate) struct Held {
     pub(crate) visibility: Duration,
     /// Start of the receive request.
     pub(crate) received_at: Instant,
-    /// Epoch milliseconds after which the queue refuses to extend.
-    pub(crate) cap_ms: i64,
+    /// When the queue begins to refuse to extend.
+    pub(crate) cap: Instant,
     pub(crate) clock: Clock,
     pub(crate) heart: Heart,
 }
 
-/// When the twelve hours end, in epoch milliseconds. A message first received so long ago that nothing would be left
-/// is counted from this receive: the queue handed it out, so its answer to an extension decides.
-pub(crate) fn receive_cap_ms(first_received_ms: i64, now_ms: i64) -> i64 {
-    let cap = millis(RECEIVE_CAP);
-    let from_first = first_received_ms.saturating_add(cap);
-    if first_received_ms > 0 && from_first.saturating_sub(2 * millis(CAP_MARGIN)) > now_ms {
-        from_first
-    } else {
-        now_ms.saturating_add(cap)
-    }
+/// When the twelve hours end. The wall clock is asked once, for the age of the first receive; a message first received
+/// so long ago that nothing would be left (or in the future: clocks differ) is counted from this receive, since the queue
+/// handed it out: its answer to an extension decides.
+pub(crate) fn receive_cap(first_received_ms: i64, now_ms: i64, received_at: Instant) -> Instant {
+    let age = u64::try_from(now_ms.saturating_sub(first_received_ms)).map_or(Duration::ZERO, Duration::from_millis);
+    let known = first_received_ms > 0 && age.saturating_add(2 * CAP_MARGIN) < RECEIVE_CAP;
+    saturating_add(received_at, RECEIVE_CAP.saturating_sub(if known { age } else { Duration::ZERO }))
+}
+
+/// What the twelve hours leave for an extension or a delay.
+pub(crate) fn left_of(cap: Instant) -> Duration {
+    cap.saturating_duration_since(Instant::now()).saturating_sub(CAP_MARGIN)
 }
 
 /// A running keeper.
@@ -137,7 +140,7 @@ impl Held {
         } else if now >= self.heart.stalls_at() {
             Some(LostCause::Stalled)
         } else if now >= self.give_up_at(deadline) {
-            Some(match self.extension(self.clock.now_ms()) {
+            Some(match self.extension() {
                 Some(_) => LostCause::Expired,
                 None => LostCause::ReceiveCap,
             })
@@ -147,18 +150,15 @@ impl Held {
     }
 
     /// How far to extend: the full visibility, or what the twelve hours leave; `None` when that is too little to tick in.
-    fn extension(&self, now_ms: i64) -> Option<Duration> {
-        let left_ms = self.cap_ms.saturating_sub(now_ms).saturating_sub(millis(CAP_MARGIN));
-        let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
+    fn extension(&self) -> Option<Duration> {
         // SQS counts whole seconds.
-        let extension = Duration::from_secs(self.visibility.min(left).as_secs());
+        let extension = Duration::from_secs(self.visibility.min(left_of(self.cap)).as_secs());
         (extension > self.visibility / 3).then_some(extension)
     }
 
     async fn extend(&self, deadline: Instant) -> Result<Extended, LostCause> {
         let began = Instant::now();
-        let now_ms = self.clock.now_ms();
-        let Some(extension) = self.extension(now_ms) else {
+        let Some(extension) = self.extension() else {
             return Err(LostCause::ReceiveCap);
         };
         let until = saturating_add(began, extension);
@@ -167,7 +167,7 @@ impl Held {
         let attached = self.heart.attached();
         let (message, lease) = tokio::join!(
             tokio::time::timeout(patience, self.queue.change_visibility(&self.receipt, extension)),
-            self.extend_lease(attached, now_ms.saturating_add(millis(extension)), until, patience),
+            self.extend_lease(attached, self.clock.now_ms().saturating_add(millis(extension)), until, patience),
         );
         lease.map_or(Ok(()), |state| match state {
             LeaseState::Lost => Err(LostCause::Fenced),
@@ -225,4 +225,28 @@ enum Extended {
     All { began: Instant, until: Instant },
     /// Not all of it; the message until this moment, if it was extended.
     Part(Option<Instant>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn twelve_hours_count_from_the_first_receive_and_nothing_overflows() {
+        const NOW: i64 = 1_700_000_000_000;
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        let at = Instant::now();
+        let left = |first| receive_cap(first, NOW, at).duration_since(at);
+        assert_eq!(left(NOW), hours(12));
+        assert_eq!(left(NOW - millis(hours(11))), hours(1));
+        // Nothing would be left, nothing is known, or the clocks differ: the queue decides.
+        for unknown in
+            [NOW - millis(hours(12)), NOW - millis(hours(48)), NOW + millis(hours(1)), 0, -5, i64::MIN, i64::MAX]
+        {
+            assert_eq!(left(unknown), hours(12), "{unknown}");
+        }
+        assert_eq!(receive_cap(i64::MIN, i64::MAX, at), at + hours(12));
+        assert_eq!(left_of(at + hours(1)), hours(1) - CAP_MARGIN);
+        assert_eq!(left_of(at), Duration::ZERO);
+    }
 }

@@ -19,6 +19,7 @@ pub mod context;
 pub mod health;
 pub mod heart;
 mod keeper;
+mod letters;
 #[cfg(test)]
 mod memory;
 pub mod outcome;
@@ -38,7 +39,7 @@ pub use health::Health;
 pub use heart::{Heart, Lease, LeaseState, LostCause};
 pub use outcome::{Outcome, full_jitter};
 pub use protection::ScaleInProtection;
-pub use queue::{BoxFuture, DeadLetter, Delivery, Queue, QueueError};
+pub use queue::{BoxFuture, Delivery, Queue, QueueError};
 pub use queues::{QueueName, Queues, QueuesError};
 pub use shutdown::Shutdown;
 pub use sqs::SqsQueue;

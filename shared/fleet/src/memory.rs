@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use reelfleet_messages::Letter;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::queue::{BoxFuture, DeadLetter, Delivery, Queue, QueueError};
+use crate::queue::{BoxFuture, Delivery, Queue, QueueError};
 
 /// What a consumer did, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(crate) struct Faults {
     pub(crate) visibility_hangs: bool,
     pub(crate) visibility_takes: Duration,
     pub(crate) dead_letter_fails: bool,
+    /// A receive is answered so much later than it should be.
+    pub(crate) receive_takes: Duration,
     pub(crate) over_limits: usize,
     /// Bodies whose next deletion fails.
     pub(crate) undeletable: Vec<String>,
@@ -159,6 +162,8 @@ impl Queue for MemoryQueue {
     ) -> BoxFuture<'_, Result<Vec<Delivery>, QueueError>> {
         Box::pin(async move {
             self.note(Call::Receive(max));
+            let late = self.state.lock().unwrap().faults.receive_takes;
+            tokio::time::sleep(late).await;
             {
                 let mut state = self.state.lock().unwrap();
                 if state.faults.over_limits > 0 {
@@ -245,7 +250,7 @@ impl Queue for MemoryQueue {
     fn send_dead_letter<'a>(
         &'a self,
         delivery: &'a Delivery,
-        letter: &'a DeadLetter,
+        letter: &'a Letter,
     ) -> BoxFuture<'a, Result<(), QueueError>> {
         Box::pin(async move {
             if self.state.lock().unwrap().faults.dead_letter_fails {

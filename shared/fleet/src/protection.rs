@@ -1,8 +1,8 @@
 //! ECS task protection: a scale-in or a deployment does not take a worker that is at work.
 //!
-//! Guarantees: protection is asked for when the process turns busy, renewed while it stays so, and dropped when it has
-//! been idle for a while, so an idle worker never blocks a deployment for long; it expires by itself when the process
-//! dies. Without `ECS_AGENT_URI` (not on ECS) nothing is done. A failure is told and costs no work: the drain is what
+//! Guarantees: protection is asked for when the process turns busy, renewed while it stays so, however many short tasks
+//! that is, and dropped when it has been idle for a while, so an idle worker never blocks a deployment for long; it
+//! expires by itself when the process dies. Without `ECS_AGENT_URI` (not on ECS) nothing is done. A failure is told and costs no work: the drain is what
 //! keeps work safe, protection only makes it rare.
 //!
 //! Source: Amazon ECS Developer Guide, "Amazon ECS task scale-in protection endpoint".
@@ -14,11 +14,13 @@ use reelfleet_telemetry::ScaleInProtected;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Longer than any visibility, so that a renewal may be missed.
 const EXPIRES_IN_MINUTES: u64 = 10;
 const RENEW: Duration = Duration::from_secs(EXPIRES_IN_MINUTES * 60 / 3);
+/// The agent did not take it.
+const AGAIN: Duration = Duration::from_secs(10);
 /// Tasks that follow one another are one busy time.
 const IDLE: Duration = Duration::from_secs(15);
 const CALL: Duration = Duration::from_secs(5);
@@ -50,23 +52,9 @@ impl ScaleInProtection {
         Some(Self::start(agent?))
     }
 
-    fn start(agent: Agent) -> Self {
-        let (busy, mut seen) = watch::channel(0);
-        tokio::spawn(async move {
-            // Ends when the last handle is dropped.
-            while turned(&mut seen, true).await {
-                agent.protect(true).await;
-                loop {
-                    match timeout(RENEW, turned(&mut seen, false)).await {
-                        Err(_elapsed) => agent.protect(true).await,
-                        // Idle: let go, unless work comes again at once.
-                        Ok(true) if timeout(IDLE, turned(&mut seen, true)).await == Ok(true) => {}
-                        Ok(_) => break,
-                    }
-                }
-                agent.protect(false).await;
-            }
-        });
+    fn start(agent: impl Protect) -> Self {
+        let (busy, seen) = watch::channel(0);
+        tokio::spawn(keep(agent, seen));
         Self { busy: Arc::new(busy) }
     }
 
@@ -74,6 +62,28 @@ impl ScaleInProtection {
     pub fn work(&self) -> Working {
         self.busy.send_modify(|busy| *busy += 1);
         Working(Arc::clone(&self.busy))
+    }
+}
+
+/// Who protects: the agent, but in tests.
+trait Protect: Send + 'static {
+    /// Asks for protection, or drops it; whether that was taken.
+    fn protect(&self, on: bool) -> impl Future<Output = bool> + Send;
+}
+
+/// Protects while it is busy. Ends when the last handle is dropped.
+async fn keep(agent: impl Protect, mut seen: watch::Receiver<usize>) {
+    while turned(&mut seen, true).await {
+        let mut due = Instant::now();
+        loop {
+            match timeout_at(due, turned(&mut seen, false)).await {
+                Err(_elapsed) => due = Instant::now() + if agent.protect(true).await { RENEW } else { AGAIN },
+                // Idle: let go, unless work comes again at once.
+                Ok(true) if timeout(IDLE, turned(&mut seen, true)).await == Ok(true) => {}
+                Ok(_) => break,
+            }
+        }
+        agent.protect(false).await;
     }
 }
 
@@ -96,15 +106,6 @@ impl Agent {
             authority: authority.to_owned(),
             path: format!("/{}/task-protection/v1/state", path.trim_end_matches('/')).replace("//", "/"),
         })
-    }
-
-    async fn protect(&self, on: bool) {
-        let problem = match timeout(CALL, self.put(on)).await {
-            Ok(Ok(())) => String::new(),
-            Ok(Err(error)) => error.to_string(),
-            Err(_elapsed) => "no answer in time".to_owned(),
-        };
-        ScaleInProtected { on, problem: &problem }.emit();
     }
 
     async fn put(&self, on: bool) -> std::io::Result<()> {
@@ -138,6 +139,18 @@ impl Agent {
     }
 }
 
+impl Protect for Agent {
+    async fn protect(&self, on: bool) -> bool {
+        let problem = match timeout(CALL, self.put(on)).await {
+            Ok(Ok(())) => String::new(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_elapsed) => "no answer in time".to_owned(),
+        };
+        ScaleInProtected { on, problem: &problem }.emit();
+        problem.is_empty()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +178,58 @@ mod tests {
         drop((working, protection));
         let off = next_request(&listener).await;
         assert!(off.ends_with(r#"{"ProtectionEnabled":false}"#));
+    }
+
+    /// What was asked, and how many seconds after the beginning.
+    type Asked = Arc<std::sync::Mutex<Vec<(u64, bool)>>>;
+
+    /// Keeps what was asked; refuses the first so many times.
+    struct Told {
+        began: Instant,
+        asked: Asked,
+        refusals: std::sync::atomic::AtomicU64,
+    }
+
+    impl Protect for Told {
+        async fn protect(&self, on: bool) -> bool {
+            use std::sync::atomic::Ordering::SeqCst;
+            self.asked.lock().unwrap().push((self.began.elapsed().as_secs(), on));
+            self.refusals.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_err()
+        }
+    }
+
+    fn told(refusals: u64) -> (ScaleInProtection, Asked) {
+        let asked = Asked::default();
+        let agent = Told { began: Instant::now(), asked: Arc::clone(&asked), refusals: refusals.into() };
+        (ScaleInProtection::start(agent), asked)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_short_tasks_are_one_busy_time_that_is_renewed() {
+        let (protection, asked) = told(0);
+        // Each shorter than the time to a renewal, with short pauses, over an hour.
+        for _ in 0..60 {
+            let working = protection.work();
+            tokio::time::sleep(Duration::from_secs(55)).await;
+            drop(working);
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let asked = asked.lock().unwrap().clone();
+        let (last, on) = asked.split_last().unwrap();
+        assert_eq!(*last, (59 * 60 + 55 + IDLE.as_secs(), false), "idle for a while");
+        assert!(on.iter().all(|(_, on)| *on), "never dropped in between: {on:?}");
+        let least = EXPIRES_IN_MINUTES * 60;
+        assert!(on.windows(2).all(|pair| pair[1].0 - pair[0].0 < least), "it expired: {on:?}");
+        assert!(on.last().unwrap().0 > 3_000 && on.len() < 25, "{on:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_agent_did_not_take_is_asked_for_again_soon() {
+        let (protection, asked) = told(2);
+        let _working = protection.work();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(*asked.lock().unwrap(), [(0, true), (10, true), (20, true)]);
     }
 
     #[test]

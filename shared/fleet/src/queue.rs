@@ -12,6 +12,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use reelfleet_messages::Letter;
+
 /// A boxed future, as async methods of object-safe traits return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -34,17 +36,6 @@ pub struct Delivery {
     pub attributes: BTreeMap<String, String>,
     /// MessageGroupId: the tenant, for fair queues.
     pub group: Option<String>,
-}
-
-/// Why a message goes to the dead-letter queue, and who says so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// The reason, in words.
-    pub reason: String,
-    /// The queue it came from.
-    pub queue: String,
-    /// The instance that rejected it.
-    pub instance: String,
 }
 
 /// What can go wrong with a queue.
@@ -87,6 +78,6 @@ pub trait Queue: Send + Sync + 'static {
     fn send_dead_letter<'a>(
         &'a self,
         delivery: &'a Delivery,
-        letter: &'a DeadLetter,
+        letter: &'a Letter,
     ) -> BoxFuture<'a, Result<(), QueueError>>;
 }

@@ -1,9 +1,10 @@
 //! How a process ends: it drains, then interrupts, and at a second signal stops at once.
 //!
-//! Guarantees: the phases only move forward, and every clone of a [`Shutdown`] sees the same phase.
-//! 1. *draining*: no new message is received; handlers go on with their heartbeat for up to the grace;
-//! 2. *interrupted*: the grace is over; handlers checkpoint and give their messages back;
-//! 3. *aborted*: a second signal; handlers are dropped where they are and messages given back if that takes a second.
+//! Guarantees: the phases only move forward, every clone of a [`Shutdown`] sees the same phase, and the grace is the
+//! whole of it: a process has ended when it is over, but for a last call that is not answered.
+//! 1. *draining*: no new message is received; handlers go on with their heartbeat for most of the grace;
+//! 2. *interrupted*: handlers checkpoint and give their messages back;
+//! 3. *over*: the grace is over, or a second signal came (*aborted*); each last word takes at most a second.
 
 use std::time::Duration;
 
@@ -11,12 +12,15 @@ use tokio_util::sync::CancellationToken;
 
 /// The longest grace: Fargate kills a task 120 s after SIGTERM at the latest (`stopTimeout`).
 pub const MAX_GRACE: Duration = Duration::from_secs(110);
+/// Kept of the grace for checkpoints and for giving back; of a short grace, a quarter.
+const WIND_UP: Duration = Duration::from_secs(5);
 
 /// The end of the process, as everyone in it sees it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     draining: CancellationToken,
     interrupted: CancellationToken,
+    over: CancellationToken,
     aborted: CancellationToken,
     grace: Duration,
 }
@@ -27,21 +31,25 @@ impl Shutdown {
         Self {
             draining: CancellationToken::new(),
             interrupted: CancellationToken::new(),
+            over: CancellationToken::new(),
             aborted: CancellationToken::new(),
             grace: grace.min(MAX_GRACE),
         }
     }
 
-    /// Begins to drain; interrupts when the grace is over. Later calls change nothing. Call it inside a tokio runtime.
+    /// Begins to drain; interrupts shortly before the grace is over. Later calls change nothing. Call it inside a tokio
+    /// runtime.
     pub fn begin(&self) {
         if self.draining.is_cancelled() {
             return;
         }
         self.draining.cancel();
-        let (interrupted, grace) = (self.interrupted.clone(), self.grace);
+        let (shutdown, wind_up) = (self.clone(), WIND_UP.min(self.grace / 4));
         tokio::spawn(async move {
-            tokio::time::sleep(grace).await;
-            interrupted.cancel();
+            tokio::time::sleep(shutdown.grace.saturating_sub(wind_up)).await;
+            shutdown.interrupted.cancel();
+            tokio::time::sleep(wind_up).await;
+            shutdown.over.cancel();
         });
     }
 
@@ -49,6 +57,7 @@ impl Shutdown {
     pub fn abort(&self) {
         self.draining.cancel();
         self.interrupted.cancel();
+        self.over.cancel();
         self.aborted.cancel();
     }
 
@@ -57,9 +66,14 @@ impl Shutdown {
         &self.draining
     }
 
-    /// Cancelled when the grace is over.
+    /// Cancelled when work must end, so that the process has ended within the grace.
     pub fn interrupted(&self) -> &CancellationToken {
         &self.interrupted
+    }
+
+    /// Cancelled when the grace is over, or at a second signal: no call is waited for much longer.
+    pub fn over(&self) -> &CancellationToken {
+        &self.over
     }
 
     /// Cancelled at a second signal.
@@ -120,7 +134,22 @@ mod tests {
         shutdown.begin();
         assert!(shutdown.is_draining() && !shutdown.interrupted().is_cancelled());
         shutdown.clone().interrupted().cancelled().await;
+        assert_eq!(began.elapsed(), MAX_GRACE - WIND_UP);
+        shutdown.over().cancelled().await;
         assert_eq!(began.elapsed(), MAX_GRACE);
         assert!(!shutdown.aborted().is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_short_grace_most_is_for_work_and_of_none_nothing() {
+        for (grace, for_work) in [(4, 3_000), (1, 750), (0, 0)] {
+            let shutdown = Shutdown::new(Duration::from_secs(grace));
+            let began = tokio::time::Instant::now();
+            shutdown.begin();
+            shutdown.interrupted().cancelled().await;
+            assert_eq!(began.elapsed(), Duration::from_millis(for_work));
+            shutdown.over().cancelled().await;
+            assert_eq!(began.elapsed(), Duration::from_secs(grace));
+        }
     }
 }

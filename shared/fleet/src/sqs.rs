@@ -10,14 +10,13 @@ use aws_sdk_sqs::error::{DisplayErrorContext, SdkError};
 use aws_sdk_sqs::operation::change_message_visibility::ChangeMessageVisibilityError;
 use aws_sdk_sqs::operation::receive_message::ReceiveMessageError;
 use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName};
+use reelfleet_messages::Letter;
 
 use crate::aws::{no_retries, timeouts};
-use crate::queue::{BoxFuture, DeadLetter, Delivery, Queue, QueueError};
+use crate::queue::{BoxFuture, Delivery, Queue, QueueError};
 
 /// A message has at most ten attributes.
 const MAX_ATTRIBUTES: usize = 10;
-/// A reason is for a person: what does not fit is cut.
-const MAX_REASON: usize = 1024;
 
 /// One queue and its dead-letter queue.
 #[derive(Clone, Debug)]
@@ -103,7 +102,7 @@ impl Queue for SqsQueue {
     fn send_dead_letter<'a>(
         &'a self,
         delivery: &'a Delivery,
-        letter: &'a DeadLetter,
+        letter: &'a Letter,
     ) -> BoxFuture<'a, Result<(), QueueError>> {
         Box::pin(async move {
             let mut attributes = std::collections::HashMap::new();
@@ -135,34 +134,17 @@ fn seconds(duration: Duration) -> i32 {
     i32::try_from(up.min(43_200)).unwrap_or(43_200)
 }
 
-/// The letter first, then as many of the message's own attributes (trace context) as there is room for.
-fn letter_attributes(delivery: &Delivery, letter: &DeadLetter) -> BTreeMap<String, String> {
-    let mut attributes: BTreeMap<String, String> = [
-        ("reason", printable(&letter.reason)),
-        ("queue", letter.queue.clone()),
-        ("receive_count", delivery.receive_count.to_string()),
-        ("original_message_id", delivery.message_id.clone()),
-        ("instance", letter.instance.clone()),
-    ]
-    .into_iter()
-    .filter(|(_, value)| !value.is_empty())
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect();
+/// The letter first, then as many of the message's own attributes (trace context) as there is room for. A task's letter
+/// that comes back says what it said.
+fn letter_attributes(delivery: &Delivery, letter: &Letter) -> BTreeMap<String, String> {
+    let is_letter = Letter::read(&delivery.attributes).token.is_some();
+    let mut attributes = if is_letter { BTreeMap::new() } else { letter.attributes() };
     for (name, value) in &delivery.attributes {
         if attributes.len() < MAX_ATTRIBUTES && !value.is_empty() && name != "AWSTraceHeader" {
             attributes.entry(name.clone()).or_insert_with(|| value.clone());
         }
     }
     attributes
-}
-
-/// SQS refuses control characters other than tab and line ends; a reason may quote anything.
-fn printable(reason: &str) -> String {
-    reason
-        .chars()
-        .map(|c| if c.is_control() || matches!(c, '\u{FFFE}' | '\u{FFFF}') { ' ' } else { c })
-        .take(MAX_REASON)
-        .collect()
 }
 
 /// A delivery, unless the answer lacks what makes one (the service never does that).
@@ -234,17 +216,43 @@ mod tests {
             attributes: (0..9).map(|n| (format!("a{n}"), "v".to_owned())).collect(),
             group: None,
         };
-        let letter = DeadLetter {
-            reason: format!("line\u{0}one {}", "x".repeat(5000)),
+        let letter = Letter {
+            reason: "no task".into(),
             queue: "reelfleet-probe".into(),
-            instance: "i".into(),
+            attempts: Some(3),
+            ..Letter::default()
         };
         let attributes = letter_attributes(&delivery, &letter);
         assert_eq!(attributes.len(), MAX_ATTRIBUTES);
-        assert!(attributes["reason"].starts_with("line one x"));
-        assert_eq!(attributes["reason"].chars().count(), MAX_REASON);
-        assert_eq!(attributes["receive_count"], "3");
-        assert_eq!(attributes["original_message_id"], "m-1");
+        assert_eq!(Letter::read(&attributes), letter);
+        assert_eq!(attributes["a0"], "v");
+
+        let sent = Letter { reason: "decoder_crashed: thrice".into(), token: Some(4), ..letter.clone() };
+        let back = Delivery { attributes: sent.attributes(), ..delivery };
+        assert_eq!(Letter::read(&letter_attributes(&back, &letter)), sent, "a letter is never edited");
+    }
+
+    #[tokio::test]
+    async fn a_receive_that_is_not_answered_ends_five_seconds_after_its_wait_and_is_not_repeated_below_the_poll_loop() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let mut accepted = tokio::spawn(async move {
+            // Taken, and never answered.
+            let first = listener.accept().await.unwrap();
+            (first, listener.accept().await.unwrap())
+        });
+        let config = aws_sdk_sqs::Config::builder()
+            .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
+            .region(aws_sdk_sqs::config::Region::new("us-east-1"))
+            .credentials_provider(aws_sdk_sqs::config::Credentials::new("a", "b", None, None, "test"))
+            .endpoint_url(&url)
+            .build();
+        let queue = SqsQueue::new(Client::from_conf(config), format!("{url}/0/q"), format!("{url}/0/d"));
+        let began = std::time::Instant::now();
+        let answer = queue.receive(1, Duration::from_secs(30), Duration::ZERO).await;
+        assert!(matches!(answer, Err(QueueError::Call { call: "ReceiveMessage", .. })), "{answer:?}");
+        assert!((4.9..7.0).contains(&began.elapsed().as_secs_f64()), "{:?}", began.elapsed());
+        assert!(tokio::time::timeout(Duration::from_millis(200), &mut accepted).await.is_err(), "asked again");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! - a handler runs only while this process holds both the message and the row's lease; both are extended together, and
 //!   when either is lost the handler's future is dropped (its decoder dies with it) and nothing more is committed;
 //! - the attempt is counted before the work starts; a task whose attempts or crashes are spent ends with a reason, by
-//!   whichever process finds it;
+//!   whichever process finds it; its dead letter is written in the same transaction, so the message itself is done;
 //! - a drain gives the task back at once and charges nothing.
 
 use std::sync::Arc;
@@ -17,13 +17,14 @@ use reelfleet_domain::policy::{Refusal, Verdict};
 use reelfleet_domain::retry;
 use reelfleet_messages::event::{AssetStopped, JobFact, ReasonCode, TaskDeadLettered};
 use reelfleet_messages::task::{Task, TaskEnvelope, TaskError};
-use reelfleet_messages::{Event, EventId};
+use reelfleet_messages::{Event, EventId, Letter};
+use reelfleet_telemetry::{CommitRefused, TaskDead};
 use tracing::Instrument as _;
 
 use crate::clock::{Clock, millis};
 use crate::consumer::Handler;
 use crate::context::Context;
-use crate::heart::{Heart, Lease, LeaseState};
+use crate::heart::{Heart, Lease, LeaseState, LostCause};
 use crate::outcome::Outcome;
 use crate::queue::{BoxFuture, Delivery};
 
@@ -50,8 +51,8 @@ pub enum WorkError {
     Again {
         /// What went wrong.
         why: String,
-        /// Whether the decoder crashed or hung: counted apart.
-        crashed: bool,
+        /// How the decoder ended, if it crashed, hung or reached a limit: counted apart.
+        exit: Option<String>,
     },
     /// The catalog: a conflict means that the lease is lost.
     #[error(transparent)]
@@ -63,7 +64,7 @@ impl From<Verdict> for WorkError {
         match verdict {
             Verdict::Refuse(why) => Self::Refused(why),
             Verdict::Fail(why) => Self::Failed(why),
-            Verdict::Again { why, crashed } => Self::Again { why, crashed },
+            Verdict::Again { why, exit } => Self::Again { why, exit },
         }
     }
 }
@@ -71,7 +72,7 @@ impl From<Verdict> for WorkError {
 impl WorkError {
     /// Something outside failed that another attempt may find well.
     pub fn again(why: impl std::fmt::Display) -> Self {
-        Self::Again { why: why.to_string(), crashed: false }
+        Self::Again { why: why.to_string(), exit: None }
     }
 }
 
@@ -98,8 +99,8 @@ pub trait TaskHandler: Send + Sync + 'static {
 
 /// Runs tasks that a consumer delivers.
 pub struct TaskRunner<H> {
-    context: Context,
-    catalog: Catalog,
+    pub(crate) context: Context,
+    pub(crate) catalog: Catalog,
     handler: H,
 }
 
@@ -164,7 +165,19 @@ impl<H: TaskHandler> TaskRunner<H> {
             Err(error) => return Outcome::reject(error),
         };
         let span = tracing::info_span!("task", kind = envelope.work.kind(), task = %envelope.task, asset = %envelope.work.asset());
-        self.leased(envelope, heart).instrument(span).await
+        let redriven = Letter::read(&delivery.attributes).token;
+        async {
+            match redriven {
+                Some(token) => match self.revive(&envelope, token, delivery.receive_count).await {
+                    Ok(None) => self.leased(envelope, heart).await,
+                    Ok(Some(outcome)) => outcome,
+                    Err(error) => self.unsettled(&error),
+                },
+                None => self.leased(envelope, heart).await,
+            }
+        }
+        .instrument(span)
+        .await
     }
 
     /// A row's lease lasts as long as its message is hidden: the keeper extends both by the same tick.
@@ -192,7 +205,7 @@ impl<H: TaskHandler> TaskRunner<H> {
                     )
                 };
                 let attempt = Attempt { lease: *lease, heart, context: self.context.clone() };
-                self.end(&attempt, End::Failed, why).await
+                self.end(&attempt, End::Failed, why, Some(error)).await
             }
             Err(error) => self.unsettled(&error),
         }
@@ -212,49 +225,67 @@ impl<H: TaskHandler> TaskRunner<H> {
         let (lost, interrupted) = (attempt.heart.lost(), attempt.heart.interrupted());
         let worked = tokio::select! {
             biased;
-            () = lost.cancelled() => return self.lost(&attempt),
+            () = lost.cancelled() => return self.lost(&attempt).await,
             () = interrupted.cancelled() => None,
             worked = self.handler.work(&attempt) => Some(worked),
         };
         match worked {
             Some(Ok(Worked::Committed)) => Outcome::Done,
             Some(Ok(Worked::Continue)) => {
-                match self.catalog.continue_later(&attempt.step("continue"), &attempt.lease).await {
-                    Ok(()) => Outcome::Done,
-                    Err(error) => self.unsettled(&error),
-                }
+                let continued = self.catalog.continue_later(&attempt.step("continue"), &attempt.lease).await;
+                self.told(&attempt, continued, Outcome::Done)
             }
-            Some(Err(WorkError::Refused(why))) => self.end(&attempt, End::Refused, why).await,
-            Some(Err(WorkError::Failed(why))) => self.end(&attempt, End::Failed, why).await,
-            Some(Err(WorkError::Again { why, crashed })) => self.again(&attempt, &why, crashed).await,
-            Some(Err(WorkError::Catalog(error))) => self.unsettled(&error),
+            Some(Err(WorkError::Refused(why))) => self.end(&attempt, End::Refused, why, None).await,
+            Some(Err(WorkError::Failed(why))) => self.end(&attempt, End::Failed, why, None).await,
+            Some(Err(WorkError::Again { why, exit })) => self.again(&attempt, &why, exit.as_deref()).await,
+            Some(Err(WorkError::Catalog(error))) => self.told(&attempt, Err(error), Outcome::Done),
             None => self.give_back(&attempt).await,
         }
     }
 
-    fn lost(&self, attempt: &Attempt) -> Outcome {
-        tracing::warn!(cause = ?attempt.heart.lost_cause(), "the lease is lost: nothing is committed");
-        Outcome::Release { after: Duration::from_secs(1) }
+    /// Nothing more is committed. Where the row is still ours (this attempt hung, or only its message was lost) others may
+    /// have it now; the attempt stays charged. The message is not answered, whatever is said here.
+    async fn lost(&self, attempt: &Attempt) -> Outcome {
+        let cause = attempt.heart.lost_cause().map_or("unknown", LostCause::label);
+        tracing::warn!(cause, "the lease is lost: nothing is committed");
+        let (step, why) = (attempt.step("lost"), format!("its worker lost the lease: {cause}"));
+        let given = self.catalog.retry(&step, &attempt.lease, step.now, &why, None).await;
+        self.told(attempt, given, Outcome::Release { after: Duration::from_secs(1) })
     }
 
-    /// After a drain's grace: back at once, nothing charged.
+    /// Shortly before the end of a drain's grace: back at once, nothing charged.
     async fn give_back(&self, attempt: &Attempt) -> Outcome {
         let step = attempt.step("release");
-        if let Err(error) = self.catalog.release(&step, &attempt.lease, step.now).await {
-            tracing::warn!(%error, "a task could not be given back; its lease ends by itself");
-        }
-        Outcome::Release { after: Duration::ZERO }
+        let given = self.catalog.release(&step, &attempt.lease, step.now).await;
+        let again = Outcome::Release { after: Duration::ZERO };
+        // Refused: what ended it was under way when the grace ran out, and was committed.
+        self.told(attempt, given, again.clone());
+        again
     }
 
-    async fn again(&self, attempt: &Attempt, why: &str, crashed: bool) -> Outcome {
-        let after = retry::backoff(attempt.lease.attempts, self.context.ids.unit());
+    async fn again(&self, attempt: &Attempt, why: &str, exit: Option<&str>) -> Outcome {
+        let lease = &attempt.lease;
+        let is_last =
+            lease.attempts >= retry::MAX_ATTEMPTS || lease.crashes + i64::from(exit.is_some()) >= retry::MAX_CRASHES;
+        // Nothing is tried again: the message comes back only to end the task.
+        let backoff = || retry::backoff(lease.attempts, self.context.ids.unit());
+        let after = if is_last { Duration::ZERO } else { backoff() };
         let step = attempt.step("retry");
-        tracing::warn!(attempt = attempt.lease.attempts, crashed, "{why}");
+        tracing::warn!(attempt = attempt.lease.attempts, exit, "{why}");
         let next_at = step.now.saturating_add(millis(after));
-        match self.catalog.retry(&step, &attempt.lease, next_at, why, crashed).await {
-            Ok(()) => Outcome::Retry { after: after.saturating_add(Duration::from_millis(10)), why: why.to_owned() },
-            Err(error) => self.unsettled(&error),
+        let given = self.catalog.retry(&step, &attempt.lease, next_at, why, exit).await;
+        let after = after.saturating_add(Duration::from_millis(10));
+        self.told(attempt, given, Outcome::Retry { after, why: why.to_owned() })
+    }
+
+    /// The outcome of a step of an attempt; a refusal is a fact of its own.
+    fn told(&self, attempt: &Attempt, step: Result<(), CatalogError>, outcome: Outcome) -> Outcome {
+        let Err(error) = step else { return outcome };
+        if let CatalogError::Conflict { what } = error {
+            let task = attempt.lease.envelope.task.to_string();
+            CommitRefused { what, token: attempt.lease.token, task: &task }.emit();
         }
+        self.unsettled(&error)
     }
 
     /// The catalog's word is missing: the message comes back when the row's lease is over, and the row decides then.
@@ -267,16 +298,19 @@ impl<H: TaskHandler> TaskRunner<H> {
         Outcome::Retry { after: Duration::from_secs(5), why: error.to_string() }
     }
 
-    /// Ends the task, and its asset if it can't do without.
-    async fn end(&self, attempt: &Attempt, end: End, why: Refusal) -> Outcome {
-        match self.try_end(attempt, end, &why).await {
-            Ok(()) if end == End::Failed => Outcome::Reject { why: format!("{}: {}", why.code.as_str(), why.detail) },
-            Ok(()) => Outcome::Done,
-            Err(error) => self.unsettled(&error),
-        }
+    /// Ends the task, and its asset if it can't do without. `error`: the last one, where the reason is another.
+    async fn end(&self, attempt: &Attempt, end: End, why: Refusal, error: Option<String>) -> Outcome {
+        let ended = self.try_end(attempt, end, &why, error).await;
+        self.told(attempt, ended, Outcome::Done)
     }
 
-    async fn try_end(&self, attempt: &Attempt, end: End, why: &Refusal) -> Result<(), CatalogError> {
+    async fn try_end(
+        &self,
+        attempt: &Attempt,
+        end: End,
+        why: &Refusal,
+        error: Option<String>,
+    ) -> Result<(), CatalogError> {
         let envelope = &attempt.lease.envelope;
         let id = envelope.work.asset();
         let Some(asset) = self.catalog.asset(&id).await? else {
@@ -284,9 +318,12 @@ impl<H: TaskHandler> TaskRunner<H> {
         };
         tracing::warn!(code = why.code.as_str(), "{}", why.detail);
         let mut facts = Vec::new();
-        if end == End::Failed {
-            let reason = format!("{}: {}", why.code.as_str(), why.detail);
-            let kind = envelope.work.kind().to_owned();
+        let letter = match end {
+            End::Failed => Some(self.letter(&attempt.lease, &asset, why, error).await?),
+            End::Refused => None,
+        };
+        if let Some(letter) = &letter {
+            let (kind, reason) = (envelope.work.kind().to_owned(), letter.reason.clone());
             facts.push(Event::TaskDeadLettered(TaskDeadLettered { asset: id, job: envelope.job, kind, reason }));
         }
         let vital = self.handler.is_vital(&asset, &envelope.work) && asset.state.is_live();
@@ -298,10 +335,15 @@ impl<H: TaskHandler> TaskRunner<H> {
         let emissions: Vec<Emission> = facts.into_iter().map(|fact| attempt.emission(&asset.owner, fact)).collect();
         let step = attempt.step("end");
         if vital {
-            self.catalog.end_asset(&step, &asset, Some(&attempt.lease), end, why, &emissions).await
+            let task = Some((&attempt.lease, letter.as_ref()));
+            self.catalog.end_asset(&step, &asset, task, end, why, &emissions).await?;
         } else {
-            self.catalog.give_up(&step, &attempt.lease, &why.detail, &emissions).await
+            self.catalog.give_up(&step, &attempt.lease, letter.as_ref(), &emissions).await?;
         }
+        if let Some(letter) = &letter {
+            TaskDead { queue: &letter.queue, code: why.code.as_str(), reason: &letter.reason }.emit();
+        }
+        Ok(())
     }
 }
 

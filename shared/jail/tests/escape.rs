@@ -56,10 +56,47 @@ fn main() {
     check("lists no folder", EPERM, || std::fs::read_dir("/").err().and_then(|e| e.raw_os_error()).unwrap_or(0));
     check("renames nothing", KILLED, || errno(|| unsafe { libc::rename(c"/tmp/a".as_ptr(), c"/tmp/b".as_ptr()) }));
 
+    check("opens no file by openat", EPERM, || {
+        errno(|| unsafe { libc::openat(libc::AT_FDCWD, c"/etc/passwd".as_ptr(), libc::O_RDONLY) })
+    });
+    check("opens no file by openat2", EPERM, || {
+        errno(|| unsafe {
+            let how = [0u64; 3];
+            let path = c"/etc/passwd".as_ptr();
+            libc::syscall(libc::SYS_openat2, libc::AT_FDCWD, path, how.as_ptr(), size_of_val(&how)) as i32
+        })
+    });
+    check("opens no file from a thread that it starts", EPERM, || {
+        std::thread::spawn(|| errno(|| unsafe { libc::open(c"/etc/passwd".as_ptr(), libc::O_RDONLY) })).join().unwrap()
+    });
+    check("reads no memory of its parent by a file", EPERM, || open_of_parent("mem"));
+    check("finds no descriptors of its parent", EPERM, || open_of_parent("fd"));
+    check("reads not even its own memory by a file", EPERM, || {
+        errno(|| unsafe { libc::open(c"/proc/self/mem".as_ptr(), libc::O_RDWR) })
+    });
+    check("makes no folder", KILLED, || errno(|| unsafe { libc::mkdir(c"/tmp/escape".as_ptr(), 0o700) }));
+    check("changes no mode", KILLED, || errno(|| unsafe { libc::chmod(c"/tmp".as_ptr(), 0o777) }));
+    check("changes no root", KILLED, || errno(|| unsafe { libc::chroot(c"/tmp".as_ptr()) }));
+    check("mounts nothing", KILLED, || {
+        errno(|| unsafe { libc::mount(c"a".as_ptr(), c"/tmp".as_ptr(), c"tmpfs".as_ptr(), 0, std::ptr::null()) })
+    });
+    check("watches no file", KILLED, || errno(|| unsafe { libc::inotify_init1(0) }));
+
     // Network.
     check("makes no socket", EPERM, || errno(|| unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0) }));
     check("makes no local socket", EPERM, || errno(|| unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0) }));
     check("connects nowhere", KILLED, || errno(|| unsafe { libc::connect(3, std::ptr::null(), 0) }));
+    check("makes no pair of sockets", KILLED, || {
+        errno(|| unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, [0; 2].as_mut_ptr()) })
+    });
+    check("binds nothing", KILLED, || errno(|| unsafe { libc::bind(3, std::ptr::null(), 0) }));
+    check("listens nowhere", KILLED, || errno(|| unsafe { libc::listen(3, 1) }));
+    check("accepts nobody", KILLED, || {
+        errno(|| unsafe { libc::accept4(3, std::ptr::null_mut(), std::ptr::null_mut(), 0) })
+    });
+    check("takes no descriptor that is passed", KILLED, || {
+        errno(|| unsafe { libc::recvmsg(3, std::ptr::null_mut(), 0) as i32 })
+    });
     check("sends no datagram", KILLED, || {
         errno(|| unsafe { libc::sendto(3, std::ptr::null(), 0, 0, std::ptr::null(), 0) as i32 })
     });
@@ -69,9 +106,36 @@ fn main() {
     check("runs no program", EPERM, || {
         errno(|| unsafe { libc::execve(c"/bin/true".as_ptr(), std::ptr::null(), std::ptr::null()) })
     });
+    check("runs no program by its descriptor", KILLED, || {
+        let arguments: [*const libc::c_char; 1] = [std::ptr::null()];
+        let (path, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
+        errno(|| unsafe {
+            libc::syscall(libc::SYS_execveat, 3, path, arguments.as_ptr(), arguments.as_ptr(), flags) as i32
+        })
+    });
+    check("does not fork by its own call", EPERM, || raw(FORK, [0; 4]));
+    check("does not fork by clone", KILLED, || raw(libc::SYS_clone, [libc::SIGCHLD as usize, 0, 0, 0]));
+    check("does not share its memory with a new process", KILLED, || {
+        raw(libc::SYS_clone, [(libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD) as usize, 0, 0, 0])
+    });
+    check("does not fork by clone3", End::Exit(libc::ENOSYS), || raw(libc::SYS_clone3, [0; 4]));
+    check("makes no namespace", KILLED, || errno(|| unsafe { libc::unshare(libc::CLONE_NEWUSER) }));
+    check("enters no namespace", KILLED, || errno(|| unsafe { libc::setns(3, 0) }));
+    check("becomes nobody else", KILLED, || raw(libc::SYS_setuid, [0; 4]));
+    check("leaves no group", KILLED, || errno(|| unsafe { libc::setsid() }));
     check("does not fork", KILLED, || errno(|| unsafe { libc::fork() }));
     check("traces nobody", EPERM, || errno(|| unsafe { libc::ptrace(libc::PTRACE_ATTACH, parent(), 0, 0) as i32 }));
     check("signals nobody", EPERM, || errno(|| unsafe { libc::kill(parent(), libc::SIGTERM) }));
+    check("signals not everybody", EPERM, || errno(|| unsafe { libc::kill(-1, libc::SIGTERM) }));
+    check("queues no signal", KILLED, || raw(libc::SYS_rt_sigqueueinfo, [parent() as usize, 15, 0, 0]));
+    check("signals nobody by an old call", KILLED, || raw(libc::SYS_tkill, [parent() as usize, 15, 0, 0]));
+    check("lowers nobody's priority", EPERM, || {
+        errno(|| unsafe { libc::setpriority(libc::PRIO_PROCESS, parent().unsigned_abs(), 19) })
+    });
+    check("limits nobody", EPERM, || {
+        let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        errno(|| unsafe { libc::prlimit(parent(), libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) })
+    });
     check("signals nobody by thread", KILLED, || {
         errno(|| unsafe { libc::syscall(libc::SYS_tgkill, parent(), parent(), libc::SIGTERM) as i32 })
     });
@@ -81,17 +145,53 @@ fn main() {
     check("reads nobody's memory", KILLED, || {
         errno(|| unsafe { libc::process_vm_readv(parent(), std::ptr::null(), 0, std::ptr::null(), 0, 0) as i32 })
     });
+    check("writes nobody's memory", KILLED, || {
+        errno(|| unsafe { libc::process_vm_writev(parent(), std::ptr::null(), 0, std::ptr::null(), 0, 0) as i32 })
+    });
+    check("takes no descriptor of a process", KILLED, || raw(libc::SYS_pidfd_getfd, [3, 0, 0, 0]));
     check("opens no process", KILLED, || errno(|| unsafe { libc::syscall(libc::SYS_pidfd_open, parent(), 0) as i32 }));
 
     // Memory and the jail itself.
     check("maps no executable memory", KILLED, executable_map);
     check("makes no memory executable", KILLED, executable_protect);
     check("makes no memory file", KILLED, || errno(|| unsafe { libc::memfd_create(c"x".as_ptr(), 0) }));
+    check("maps no file as a program", KILLED, memory_file);
+    check("makes no memory executable by a key", KILLED, || {
+        raw(libc::SYS_pkey_mprotect, [0, 4096, (libc::PROT_READ | libc::PROT_EXEC) as usize, 0])
+    });
+    check("makes not all memory executable", KILLED, || errno(|| unsafe { libc::personality(0x0040_0000) }));
+    check("has no rings into the kernel", KILLED, || raw(libc::SYS_io_uring_setup, [8, 0, 0, 0]));
+    check("loads no program into the kernel", KILLED, || raw(libc::SYS_bpf, [0; 4]));
+    check("measures nobody", KILLED, || raw(libc::SYS_perf_event_open, [0; 4]));
+    check("handles no page faults", KILLED, || raw(libc::SYS_userfaultfd, [0; 4]));
+    check("reaches no keys", KILLED, || raw(libc::SYS_keyctl, [0; 4]));
+    check("shares no memory by name", KILLED, || raw(libc::SYS_shmget, [0, 4096, 0o1777, 0]));
+    check("controls no device", EPERM, || errno(|| unsafe { libc::ioctl(2, libc::TIOCSTI, c"x".as_ptr()) }));
+    check("takes back no promise", KILLED, || errno(|| unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 0, 0, 0, 0) }));
+    check("changes no filter by prctl", KILLED, || {
+        errno(|| unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, 0, 0, 0) })
+    });
+    check("changes no filter by seccomp", KILLED, || raw(libc::SYS_seccomp, [1, 0, 0, 0]));
+    check("lets nobody attach", KILLED, || {
+        errno(|| unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::c_ulong::MAX, 0, 0, 0) })
+    });
+    check("survives its zygote not by choice", KILLED, || {
+        errno(|| unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, 0, 0, 0, 0) })
+    });
     check("lifts no limit", EPERM, lift_limit);
     check("becomes dumpable no more", KILLED, || errno(|| unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) }));
     check("has no environment", FINE, || i32::try_from(std::env::vars_os().count()).unwrap());
     check("has no other descriptor", End::Exit(libc::EBADF), || {
         errno(|| unsafe { libc::fcntl(KEPT as i32, libc::F_GETFD) })
+    });
+    check("has no descriptor that was open before", End::Exit(libc::EBADF), inherited);
+    check("makes few copies of its descriptors", End::Exit(libc::EMFILE), || {
+        loop {
+            match errno(|| unsafe { libc::fcntl(3, libc::F_DUPFD_CLOEXEC, 0) }) {
+                0 => {}
+                e => return e,
+            }
+        }
     });
     check("stays within its memory", FINE, memory);
     check("stays within its processor time", End::Signal(libc::SIGXCPU), || {
@@ -101,6 +201,7 @@ fn main() {
     });
 
     failed += refused_with_threads();
+    failed += refused_without_seccomp();
     assert_eq!(failed, 0, "{failed} cases failed");
 }
 
@@ -110,6 +211,9 @@ const KEPT: u32 = 4;
 /// Forks, closes the jail in the child, runs the case and reports how the child ended.
 fn in_jail(case: fn() -> i32) -> End {
     let (reader, writer) = std::io::pipe().unwrap();
+    // What an exec would have closed, a fork does not.
+    let secret = std::fs::File::open("/proc/self/environ").unwrap();
+    INHERITED.store(secret.as_raw_fd(), std::sync::atomic::Ordering::Relaxed);
     // SAFETY: this process has one thread; the child leaves by _exit and never returns from here.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0);
@@ -220,6 +324,66 @@ fn memory() -> i32 {
     // More than the limit at once: the allocator says no instead of the host dying.
     let mut big: Vec<u8> = Vec::new();
     i32::from(big.try_reserve_exact(1 << 30).is_ok())
+}
+
+#[cfg(target_arch = "x86_64")]
+const FORK: libc::c_long = libc::SYS_fork;
+/// Where there is no such call, the C library's own way to it.
+#[cfg(not(target_arch = "x86_64"))]
+const FORK: libc::c_long = libc::SYS_kill;
+
+/// A call as the kernel sees it, whatever the C library would make of it.
+fn raw(number: libc::c_long, [a, b, c, d]: [usize; 4]) -> i32 {
+    errno(|| unsafe { libc::syscall(number, a, b, c, d, 0, 0) as i32 })
+}
+
+fn open_of_parent(file: &str) -> i32 {
+    let path = std::ffi::CString::new(format!("/proc/{}/{file}", parent())).unwrap();
+    errno(|| unsafe { libc::open(path.as_ptr(), libc::O_RDONLY) })
+}
+
+/// A program in memory that is no file: made, written and mapped to be run.
+fn memory_file() -> i32 {
+    let file = unsafe { libc::memfd_create(c"x".as_ptr(), 0) };
+    let rights = libc::PROT_READ | libc::PROT_EXEC;
+    let at = unsafe { libc::mmap(std::ptr::null_mut(), 4096, rights, libc::MAP_PRIVATE, file, 0) };
+    i32::from(at == libc::MAP_FAILED)
+}
+
+/// The number of a descriptor that the parent opened before it forked.
+static INHERITED: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(-1);
+
+fn inherited() -> i32 {
+    errno(|| unsafe { libc::fcntl(INHERITED.load(std::sync::atomic::Ordering::Relaxed), libc::F_GETFD) })
+}
+
+/// Where a filter around us denies seccomp(2) and prctl(2)'s way to it, as a container's profile may, nothing runs.
+fn refused_without_seccomp() -> i32 {
+    use seccompiler::{
+        BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    };
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0);
+    if pid == 0 {
+        let mode = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::PR_SET_SECCOMP as u64);
+        let by_prctl = SeccompRule::new(vec![mode.unwrap()]).unwrap();
+        let denied = [(libc::SYS_seccomp, Vec::new()), (libc::SYS_prctl, vec![by_prctl])].into();
+        let eperm = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+        let arch = std::env::consts::ARCH.try_into().unwrap();
+        let filter = SeccompFilter::new(denied, SeccompAction::Allow, eperm, arch).unwrap();
+        seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+        let code = match (probe().seccomp, apply(&Limits { descriptors: KEPT, ..Limits::default() })) {
+            (Err(_), Err(JailError::Seccomp(why))) if !why.is_empty() => 0,
+            other => {
+                eprintln!("{other:?}");
+                1
+            }
+        };
+        unsafe { libc::_exit(code) };
+    }
+    let end = wait(pid);
+    println!("is refused where no filter can be set ... {end:?}");
+    i32::from(end != FINE)
 }
 
 /// A jail with another thread outside would be no jail.

@@ -122,7 +122,8 @@ fn near(us: i64) -> bool {
 
 fn run_end(run: &RunEndReport) -> Result<(), String> {
     let times = [run.start_us, run.end_us, run.first_pts_us, run.last_pts_us];
-    require(times.into_iter().all(near) && run.start_us <= run.end_us, "a run beyond all time")?;
+    let all_near = times.into_iter().chain(run.next_pts_us).all(near);
+    require(all_near && run.start_us <= run.end_us, "a run beyond all time")?;
     let far = |n: i64| n.unsigned_abs() < 1 << 61;
     require(run.anchor.is_none_or(|a| far(a.pts) && far(a.sample)), "an anchor beyond all time")?;
     require(run.next_frame.is_none_or(|n| n < 1 << 50), "a frame beyond all time")
@@ -211,6 +212,7 @@ mod tests {
             errors: 0,
             first_pts_us: 0,
             last_pts_us: 0,
+            next_pts_us: None,
             segments: 1,
             anchor: None,
             next_frame: None,

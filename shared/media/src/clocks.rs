@@ -36,11 +36,14 @@ pub(crate) struct Meter(Mutex<State>);
 struct State {
     last: Instant,
     outside: u32,
+    /// When the first of those that wait outside began.
+    since: Instant,
 }
 
 impl Meter {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(State { last: Instant::now(), outside: 0 }))
+        let now = Instant::now();
+        Self(Mutex::new(State { last: now, outside: 0, since: now }))
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -52,26 +55,40 @@ impl Meter {
         self.with(|state| state.last = Instant::now());
     }
 
-    /// Waits for something that the decoder has no hand in.
+    /// Waits for something that the decoder has no hand in. It is no progress by itself.
     pub(crate) async fn outside<T>(&self, wait: impl Future<Output = T>) -> T {
-        self.with(|state| state.outside += 1);
+        self.with(|state| {
+            if state.outside == 0 {
+                state.since = Instant::now();
+            }
+            state.outside += 1;
+        });
         let result = wait.await;
         self.with(|state| {
             state.outside -= 1;
-            state.last = Instant::now();
+            if state.outside == 0 {
+                let now = Instant::now();
+                state.last = now.min(state.last + (now - state.since));
+            }
         });
         result
     }
 
-    /// Returns when there was no progress for `limit`.
+    /// Returns when there was no progress for `limit`. A decoder that floods its pipe uses up the budget of polls that
+    /// the runtime gives the whole task; this clock needs none, so it runs all the same.
     pub(crate) async fn stalled(&self, limit: Duration) {
-        loop {
-            let until = self.with(|state| if state.outside > 0 { Instant::now() } else { state.last }) + limit;
-            if until <= Instant::now() {
-                return;
+        let clock = async {
+            loop {
+                let now = Instant::now();
+                let waited = |state: &State| if state.outside > 0 { now - state.since } else { Duration::ZERO };
+                let until = self.with(|state| state.last + waited(state)) + limit;
+                if until <= now {
+                    return;
+                }
+                tokio::time::sleep_until(until).await;
             }
-            tokio::time::sleep_until(until).await;
-        }
+        };
+        tokio::task::unconstrained(clock).await;
     }
 }
 
@@ -88,6 +105,19 @@ mod tests {
             meter.stalled(limit).await;
             assert_eq!(began.elapsed(), Duration::from_secs(35));
         });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_others_is_no_progress() {
+        let (meter, limit) = (Meter::new(), Duration::from_secs(10));
+        let began = Instant::now();
+        tokio::join!(meter.stalled(limit), async {
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            for _ in 0..3 {
+                meter.outside(tokio::time::sleep(Duration::from_secs(1))).await;
+            }
+        });
+        assert_eq!(began.elapsed(), Duration::from_secs(13));
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use reelfleet_telemetry::JailClosed;
+use reelfleet_wire::zygote::Landlock;
 use reelfleet_wire::{Invalid, Request, encode_request};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
@@ -16,7 +19,7 @@ use crate::error::MediaError;
 use crate::limits;
 use crate::session::{Ends, Session};
 use crate::source::Source;
-use crate::zygote::Zygote;
+use crate::zygote::{Jail, Zygote};
 
 /// The program's name.
 const PROGRAM: &str = "reelfleet-decoder";
@@ -27,12 +30,16 @@ pub struct DecoderConfig {
     /// The program `reelfleet-decoder`. Without it: `REELFLEET_DECODER`, else beside this executable, else one folder up
     /// (where test programs find it).
     pub program: Option<PathBuf>,
+    /// No session may be without progress for longer than this, whatever its clocks say. Without it:
+    /// `REELFLEET_DECODER_NO_PROGRESS_SECONDS`, else the clocks alone.
+    pub no_progress: Option<Duration>,
 }
 
 /// Makes decoders; one for each worker process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Decoders {
     program: PathBuf,
+    no_progress: Option<Duration>,
     zygote: Arc<Mutex<Arc<Zygote>>>,
 }
 
@@ -46,14 +53,25 @@ impl Decoders {
             Some(program) => program,
             None => find()?,
         };
+        let no_progress = match config.no_progress {
+            Some(limit) => Some(limit),
+            None => no_progress_wanted()?,
+        };
         let zygote = Zygote::start(&program)?;
-        tracing::info!(program = %program.display(), jail = zygote.jail, "decoder ready");
-        Ok(Self { program, zygote: Arc::new(Mutex::new(zygote)) })
+        let Jail { text, landlock, landlock_abi } = &zygote.jail;
+        let landlock = match landlock {
+            Landlock::Full => "full",
+            Landlock::Partial => "partial",
+            Landlock::None => "none",
+        };
+        let program_name = program.display().to_string();
+        JailClosed { program: &program_name, jail: text, landlock, landlock_abi: *landlock_abi }.emit();
+        Ok(Self { program, no_progress, zygote: Arc::new(Mutex::new(zygote)) })
     }
 
     /// How strong the jail is, in words, such as `seccomp, Landlock ABI 6`.
     pub async fn jail(&self) -> String {
-        self.zygote.lock().await.jail.clone()
+        self.zygote.lock().await.jail.text.clone()
     }
 
     /// Gives one request to a decoder of its own.
@@ -62,6 +80,10 @@ impl Decoders {
     /// `Request` where it makes no sense or is about another size than the source's; else why no decoder could be made.
     pub async fn open(&self, request: Request, source: Source, clocks: Clocks) -> Result<Session, MediaError> {
         request.validate()?;
+        let clocks = match self.no_progress {
+            Some(limit) => Clocks { no_progress: clocks.no_progress.min(limit), ..clocks },
+            None => clocks,
+        };
         if request.size() != source.size {
             let (said, is) = (request.size(), source.size);
             return Err(Invalid(format!("size is {said}, but the source has {is} bytes")).into());
@@ -98,6 +120,15 @@ impl Decoders {
     }
 }
 
+fn no_progress_wanted() -> Result<Option<Duration>, MediaError> {
+    const NAME: &str = "REELFLEET_DECODER_NO_PROGRESS_SECONDS";
+    let Some(text) = std::env::var_os(NAME).filter(|v| !v.is_empty()) else { return Ok(None) };
+    match text.to_str().and_then(|text| text.parse().ok()) {
+        Some(seconds @ 1..) => Ok(Some(Duration::from_secs(seconds))),
+        _ => Err(Invalid(format!("{NAME} is {text:?}, not a number of seconds from 1")).into()),
+    }
+}
+
 fn find() -> Result<PathBuf, MediaError> {
     if let Some(given) = std::env::var_os("REELFLEET_DECODER").filter(|v| !v.is_empty()) {
         return Ok(given.into());
@@ -116,9 +147,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_is_no_zygote_is_told_apart() {
-        let absent = DecoderConfig { program: Some("/nonexistent/decoder".into()) };
+        let absent = DecoderConfig { program: Some("/nonexistent/decoder".into()), ..DecoderConfig::default() };
         assert!(matches!(Decoders::start(absent), Err(MediaError::Start { .. })));
-        let other = DecoderConfig { program: Some("/bin/false".into()) };
+        let other = DecoderConfig { program: Some("/bin/false".into()), ..DecoderConfig::default() };
         let Err(MediaError::Start { why, .. }) = Decoders::start(other) else { panic!("no start error") };
         assert!(why.contains("exit status: 1"), "{why}");
     }

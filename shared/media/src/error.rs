@@ -84,10 +84,58 @@ pub enum DecodeError {
     Protocol(String),
 }
 
+impl DecodeError {
+    /// One word for a metric where the decoder crashed, hung or reached a limit.
+    pub(crate) fn cause(&self) -> Option<&'static str> {
+        match self {
+            Self::Crashed { signal: Some(_), .. } => Some("signal"),
+            Self::Crashed { .. } => Some("exit"),
+            Self::Stalled { .. } => Some("stalled"),
+            Self::TimedOut { .. } => Some("timed_out"),
+            Self::OutputLimit => Some("output_limit"),
+            Self::Protocol(_) => Some("protocol"),
+            Self::Refused { .. } | Self::Source(_) => None,
+        }
+    }
+
+    /// How the decoder ended, in a few words for the task's row and its dead letter, where it crashed, hung or reached a
+    /// limit; `None` where it spoke for itself or the source failed.
+    pub fn exit(&self) -> Option<String> {
+        match self {
+            Self::Crashed { signal, exit, .. } => Some(ending(signal, exit)),
+            Self::Stalled { after } => Some(format!("stall: no progress for {after:?}")),
+            Self::TimedOut { after } => Some(format!("timeout: not done after {after:?}")),
+            Self::OutputLimit => Some("limit: bytes given out".into()),
+            Self::Protocol(_) => Some("protocol broken".into()),
+            Self::Refused { .. } | Self::Source(_) => None,
+        }
+    }
+}
+
 fn ending(signal: &Option<i32>, exit: &Option<i32>) -> String {
     match (signal, exit) {
-        (Some(signal), _) => format!("signal {signal}"),
+        // What the kernel does at RLIMIT_CPU.
+        (Some(24), _) => "limit: processor time (signal SIGXCPU)".into(),
+        (Some(signal), _) => format!("signal {}", signal_name(*signal)),
         (None, Some(exit)) => format!("exit code {exit}"),
         (None, None) => "its zygote died".into(),
     }
+}
+
+/// Names of signal(7), whose numbers x86-64 and AArch64 share.
+fn signal_name(number: i32) -> String {
+    let name = match number {
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        15 => "SIGTERM",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
+        other => return other.to_string(),
+    };
+    name.into()
 }

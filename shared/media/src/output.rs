@@ -51,10 +51,11 @@ pub(crate) async fn relay(
         };
         let announced = u64::from(head.header) + u64::from(head.body);
         left = left.checked_sub(announced).ok_or(DecodeError::OutputLimit)?;
-        let Some(json) = exactly(&mut pipe, head.header, meter).await else {
+        // What a header says decides whether anything has moved; of a body every byte is a move.
+        let Some(json) = exactly(&mut pipe, head.header, || {}).await else {
             return Ok(End::Closed);
         };
-        let Some(body) = exactly(&mut pipe, head.body, meter).await else {
+        let Some(body) = exactly(&mut pipe, head.body, || meter.progress()).await else {
             return Ok(End::Closed);
         };
         let mut header = parse_output_header(&json).map_err(|e| DecodeError::Protocol(e.to_string()))?;
@@ -92,14 +93,14 @@ async fn frame_head(pipe: &mut (impl AsyncRead + Unpin)) -> Result<Option<FrameH
 }
 
 /// `len` bytes, or `None` where the pipe ends before. A decoder that dies within a frame has crashed, not cheated.
-async fn exactly(pipe: &mut (impl AsyncRead + Unpin), len: u32, meter: &Meter) -> Option<Bytes> {
+async fn exactly(pipe: &mut (impl AsyncRead + Unpin), len: u32, came: impl Fn()) -> Option<Bytes> {
     let mut bytes = BytesMut::with_capacity(len.min(64 << 10) as usize);
     let mut pipe = pipe.take(u64::from(len));
     while bytes.len() < len as usize {
         bytes.reserve(1); // doubles, so a body is copied a few times at most
         match pipe.read_buf(&mut bytes).await {
             Ok(0) | Err(_) => return None,
-            Ok(_) => meter.progress(),
+            Ok(_) => came(),
         }
     }
     Some(bytes.freeze())

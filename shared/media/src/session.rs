@@ -3,6 +3,7 @@
 //! Guarantee: a session ends in exactly one of two ways, `Done` or an error; its child never outlives it; and waiting
 //! for the next output can be given up and taken up again without losing one.
 
+use reelfleet_telemetry::DecoderCrashed;
 use reelfleet_wire::{OutputHeader, Request};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
@@ -105,7 +106,21 @@ async fn drive(made: Made, ends: Ends, request: Request, packet: Vec<u8>, source
         Err(_) => Err(DecodeError::TimedOut { after: clocks.wall }),
     };
     if let Err(e) = result {
+        if let Some(cause) = e.cause() {
+            DecoderCrashed { op: op(&request), cause, detail: &e.to_string() }.emit();
+        }
         let _ = to.send(Err(e)).await;
+    }
+}
+
+fn op(request: &Request) -> &'static str {
+    match request {
+        Request::Probe { .. } => "probe",
+        Request::Index { .. } => "index",
+        Request::Encode(_) => "encode",
+        Request::Audio(_) => "audio",
+        Request::Pictures(_) => "pictures",
+        Request::Still(_) => "still",
     }
 }
 

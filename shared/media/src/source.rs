@@ -96,6 +96,7 @@ pub(crate) async fn serve(mut socket: UnixStream, request: Vec<u8>, source: Sour
                 Err(SourceError::Io(format!("{} bytes came where {} were asked", bytes.len(), ask.len)))
             }
         });
+        meter.progress();
         let (status, bytes) = match &answer {
             Ok(bytes) => (ReadStatus::Ok, bytes.clone()),
             Err(SourceError::Io(_)) => (ReadStatus::IoError, Bytes::new()),

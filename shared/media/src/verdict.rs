@@ -31,7 +31,7 @@ impl Source {
 
 impl From<MediaError> for Verdict {
     fn from(error: MediaError) -> Self {
-        Self::Again { why: error.to_string(), crashed: false }
+        Self::Again { why: error.to_string(), exit: None }
     }
 }
 
@@ -40,8 +40,8 @@ impl From<DecodeError> for Verdict {
         match error {
             DecodeError::Refused { code, detail } => refused(code, detail),
             DecodeError::Source(SourceError::Changed) => replaced(),
-            DecodeError::Source(SourceError::Io(why)) => Self::Again { why, crashed: false },
-            crash => Self::Again { why: crash.to_string(), crashed: true },
+            DecodeError::Source(SourceError::Io(why)) => Self::Again { why, exit: None },
+            crash => Self::Again { why: crash.to_string(), exit: crash.exit() },
         }
     }
 }
@@ -66,7 +66,7 @@ fn refused(code: FailCode, detail: String) -> Verdict {
         FailCode::TypeNotAllowed => ReasonCode::TypeNotAllowed,
         FailCode::Empty => ReasonCode::Empty,
         FailCode::SourceChanged => return replaced(),
-        FailCode::SourceRead | FailCode::Internal => return Verdict::Again { why: detail, crashed: false },
+        FailCode::SourceRead | FailCode::Internal => return Verdict::Again { why: detail, exit: None },
         // The same bytes give the same error: no other attempt will fare better.
         FailCode::Decode | FailCode::Encode => return Verdict::Fail(Refusal::new(ReasonCode::DecodeFailed, detail)),
     };

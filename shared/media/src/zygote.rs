@@ -13,7 +13,7 @@ use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
-use reelfleet_wire::zygote::{Command, DESCRIPTORS, MAX_MESSAGE, Report, decode, encode};
+use reelfleet_wire::zygote::{Command, DESCRIPTORS, Landlock, MAX_MESSAGE, Report, decode, encode};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
 };
@@ -21,6 +21,15 @@ use tokio::sync::oneshot;
 
 use crate::error::MediaError;
 use crate::limits::ChildLimits;
+
+/// How strong the jail is that a trial child closed.
+#[derive(Debug, Clone)]
+pub(crate) struct Jail {
+    /// In words.
+    pub(crate) text: String,
+    pub(crate) landlock: Landlock,
+    pub(crate) landlock_abi: u32,
+}
 
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +67,7 @@ pub(crate) struct Zygote {
     control: Arc<OwnedFd>,
     waiting: Arc<Mutex<Waiting>>,
     next: AtomicU64,
-    /// How strong the jail is, in words.
-    pub(crate) jail: String,
+    pub(crate) jail: Jail,
 }
 
 #[derive(Debug, Default)]
@@ -147,7 +155,7 @@ impl Drop for Zygote {
     }
 }
 
-type Told = Result<(Arc<OwnedFd>, String), MediaError>;
+type Told = Result<(Arc<OwnedFd>, Jail), MediaError>;
 
 /// The life of the thread that is the zygote's parent.
 fn live_with(program: PathBuf, waiting: &Mutex<Waiting>, tell: &mpsc::SyncSender<Told>) {
@@ -161,8 +169,8 @@ fn live_with(program: PathBuf, waiting: &Mutex<Waiting>, tell: &mpsc::SyncSender
     let control = Arc::new(control);
     let first = next_report(&control);
     let said = match first {
-        Some(Report::Ready { jail }) => {
-            let _ = tell.send(Ok((Arc::clone(&control), jail)));
+        Some(Report::Ready { jail: text, landlock, landlock_abi }) => {
+            let _ = tell.send(Ok((Arc::clone(&control), Jail { text, landlock, landlock_abi })));
             while let Some(report) = next_report(&control) {
                 hear(report, waiting);
             }

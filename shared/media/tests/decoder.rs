@@ -19,6 +19,9 @@ use reelfleet_media::{Clocks, DecodeError, DecoderConfig, Decoders, Output, Sess
 fn decoders() -> Decoders {
     static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
     let build = || {
+        if let Some(built) = std::env::var_os("REELFLEET_DECODER") {
+            return Some(built.into());
+        }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
         build.args(["build", "--quiet", "-p", "reelfleet-decoder"]).current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -28,7 +31,7 @@ fn decoders() -> Decoders {
     };
     let program = PROGRAM.get_or_init(build).clone();
     assert!(program.is_some(), "the decoder does not build");
-    Decoders::start(DecoderConfig { program }).unwrap()
+    Decoders::start(DecoderConfig { program, ..DecoderConfig::default() }).unwrap()
 }
 
 /// What ffmpeg writes to standard output with these arguments.

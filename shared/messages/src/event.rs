@@ -96,6 +96,12 @@ pub enum Event {
     /// Processing ended without a result, and why.
     #[serde(rename = "asset.failed.v1")]
     AssetFailed(AssetStopped),
+    /// It is marked as deleted: nobody plays it any more, and until its purge it can be restored.
+    #[serde(rename = "asset.deleting.v1")]
+    AssetDeleting(AssetDeleting),
+    /// The mark is taken away again.
+    #[serde(rename = "asset.restored.v1")]
+    AssetRestored(AssetRestored),
     /// Its objects are gone.
     #[serde(rename = "asset.deleted.v1")]
     AssetDeleted(AssetOnly),
@@ -188,6 +194,16 @@ data! {
         /// Names of the renditions, `1080p` first; a still image has none.
         renditions: Vec<String>,
     }
+    /// Data of `asset.deleting`.
+    AssetDeleting {
+        /// Until then it can be restored (epoch milliseconds).
+        purge_at_ms: u64,
+    }
+    /// Data of `asset.restored`.
+    AssetRestored {
+        /// What it is again: `ready`, `processing` and so on.
+        state: String,
+    }
     /// Data of the `job.*` facts without more.
     JobFact {
         /// The job.
@@ -243,6 +259,8 @@ impl Event {
             Self::AssetPlayable(_) => "asset.playable.v1",
             Self::AssetReady(_) => "asset.ready.v1",
             Self::AssetFailed(_) => "asset.failed.v1",
+            Self::AssetDeleting(_) => "asset.deleting.v1",
+            Self::AssetRestored(_) => "asset.restored.v1",
             Self::AssetDeleted(_) => "asset.deleted.v1",
             Self::JobQueued(_) => "job.queued.v1",
             Self::JobStarted(_) => "job.started.v1",
@@ -264,6 +282,8 @@ impl Event {
             Self::AssetProbed(d) => d.asset,
             Self::AssetPlayable(d) => d.asset,
             Self::AssetReady(d) => d.asset,
+            Self::AssetDeleting(d) => d.asset,
+            Self::AssetRestored(d) => d.asset,
             Self::AssetDeleted(d) => d.asset,
             Self::JobQueued(d)
             | Self::JobStarted(d)

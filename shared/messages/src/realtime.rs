@@ -91,7 +91,8 @@ pub enum ServerFrame {
     Pong,
     /// The server closes; come back after the given time.
     Bye {
-        /// `draining`, `slow_consumer`, `unauthenticated`, `forbidden`, `replaced`, `too_many`.
+        /// `draining`, `slow_consumer`, `unauthenticated`, `forbidden`, `replaced`, `too_many`,
+        /// `too_many_topics`.
         code: String,
         /// Milliseconds, already spread at random.
         retry_after_ms: u64,
@@ -100,6 +101,8 @@ pub enum ServerFrame {
 
 /// WebSocket close codes of the private range (RFC 6455, section 7.4.2).
 pub mod close {
+    /// A frame that is not of the protocol, or too many topics: the reason says which.
+    pub const BAD_REQUEST: u16 = 4400;
     /// No or a bad ticket.
     pub const UNAUTHENTICATED: u16 = 4401;
     /// A topic that is not yours.

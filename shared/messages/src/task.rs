@@ -118,6 +118,16 @@ impl Task {
         }
     }
 
+    /// The generation of the asset's outputs that it works on.
+    pub fn generation(&self) -> u32 {
+        match self {
+            Self::ProbeSource(t) | Self::PlanRenditions(t) | Self::PublishPlaylist(t) | Self::RenderThumbnails(t) => {
+                t.generation
+            }
+            Self::EncodeChunk(t) | Self::EncodeAudio(t) => t.generation,
+        }
+    }
+
     /// The asset that it is about.
     pub fn asset(&self) -> AssetId {
         match self {

@@ -23,5 +23,5 @@ pub use error::ObjectError;
 pub use multipart::{Completed, Multipart, OpenUpload, Part};
 pub use presign::{MAX_EXPIRY, PresignedUrl, Presigner, PutTerms};
 pub use read::{ObjectHead, RangedReader, ReadSettings, fetch, head};
-pub use tree::{ListedObject, ObjectTree};
+pub use tree::{ListedObject, ListedVersion, ObjectTree, VersionsPage};
 pub use write::{ObjectWriter, Stored};

@@ -11,6 +11,7 @@ use std::time::Duration;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ChecksumMode;
 use bytes::{Bytes, BytesMut};
 use reelfleet_telemetry::{ObjectBytes, ObjectReadResumed};
 use tokio::time::timeout;
@@ -45,6 +46,8 @@ pub struct ObjectHead {
     pub version_id: Option<String>,
     /// Content-Type as stored.
     pub content_type: Option<String>,
+    /// SHA-256 in base64, where the whole object was stored with it.
+    pub sha256: Option<String>,
     /// Last-Modified in epoch milliseconds, 0 where the service does not say.
     pub last_modified_ms: i64,
 }
@@ -61,6 +64,7 @@ pub async fn head(
         .bucket(bucket)
         .key(key)
         .set_version_id(version_id.map(str::to_owned))
+        .checksum_mode(ChecksumMode::Enabled)
         .send()
         .await
         .map_err(|error| ObjectError::of("HeadObject", bucket, key, error))?;
@@ -69,6 +73,7 @@ pub async fn head(
         etag: bare(answer.e_tag),
         version_id: answer.version_id,
         content_type: answer.content_type,
+        sha256: answer.checksum_sha256,
         last_modified_ms: answer.last_modified.and_then(|time| time.to_millis().ok()).unwrap_or(0),
     })
 }

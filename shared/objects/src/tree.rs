@@ -1,13 +1,16 @@
 //! Listing and deleting by prefix.
 //!
 //! Guarantees: a prefix that deletes ends in `/`, so one asset's prefix never takes another's objects; what the service
-//! did not confirm as deleted is an error; deleting again is harmless.
+//! did not confirm as deleted is an error; deleting again is harmless. Listings ask for encoded keys, so a key that is no
+//! XML (a control character) hides no other.
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use aws_sdk_s3::types::{Delete, EncodingType, ObjectIdentifier};
+use percent_encoding::percent_decode_str;
 use reelfleet_telemetry::BatchShortfall;
 
-use crate::error::{ObjectError, bare};
+use crate::error::{ObjectError, bare, quoted};
+use crate::read::head;
 
 /// One entry of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,30 @@ pub struct ListedObject {
     pub etag: String,
     /// Last-Modified in epoch milliseconds, 0 where the service does not say.
     pub last_modified_ms: i64,
+}
+
+/// One version of an object. A delete marker is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedVersion {
+    /// Key.
+    pub key: String,
+    /// Version id; none where the bucket has no versions.
+    pub version_id: Option<String>,
+    /// ETag without quotes.
+    pub etag: String,
+    /// Bytes.
+    pub size: u64,
+    /// Last-Modified in epoch milliseconds, 0 where the service does not say.
+    pub last_modified_ms: i64,
+}
+
+/// A page of versions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VersionsPage {
+    /// By key, the newest of a key first.
+    pub versions: Vec<ListedVersion>,
+    /// Key and version id after which the next page begins; none at the end.
+    pub next: Option<(String, Option<String>)>,
 }
 
 /// The objects of one bucket. Cheap to clone.
@@ -66,6 +93,7 @@ impl ObjectTree {
             .bucket(&self.bucket)
             .prefix(prefix)
             .set_start_after(after.map(str::to_owned))
+            .encoding_type(EncodingType::Url)
             .max_keys(i32::from(max.clamp(1, 1000)))
             .send()
             .await
@@ -76,13 +104,41 @@ impl ObjectTree {
             .into_iter()
             .filter_map(|object| {
                 Some(ListedObject {
-                    key: object.key?,
+                    key: decoded(&object.key?)?,
                     size: object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
                     etag: bare(object.e_tag),
                     last_modified_ms: object.last_modified.and_then(|time| time.to_millis().ok()).unwrap_or(0),
                 })
             })
             .collect())
+    }
+
+    /// Up to 1,000 versions of all objects after a key and version. Where the bucket has no versions, its objects.
+    pub async fn versions_page(&self, after: Option<&(String, Option<String>)>) -> Result<VersionsPage, ObjectError> {
+        let answer = self
+            .client
+            .list_object_versions()
+            .bucket(&self.bucket)
+            .set_key_marker(after.map(|(key, _)| key.clone()))
+            .set_version_id_marker(after.and_then(|(_, version)| version.clone()))
+            .encoding_type(EncodingType::Url)
+            .send()
+            .await
+            .map_err(|error| ObjectError::of("ListObjectVersions", &self.bucket, "", error))?;
+        let next = match (answer.is_truncated, answer.next_key_marker) {
+            (Some(true), Some(key)) => decoded(&key).map(|key| (key, answer.next_version_id_marker)),
+            _ => None,
+        };
+        let versions = answer.versions.unwrap_or_default().into_iter().filter_map(|version| {
+            Some(ListedVersion {
+                key: decoded(&version.key?)?,
+                version_id: version.version_id.filter(|id| id != "null"),
+                etag: bare(version.e_tag),
+                size: version.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+                last_modified_ms: version.last_modified.and_then(|time| time.to_millis().ok()).unwrap_or(0),
+            })
+        });
+        Ok(VersionsPage { versions: versions.collect(), next })
     }
 
     /// Deletes one object; one that is not there counts as deleted.
@@ -161,6 +217,34 @@ impl ObjectTree {
         }
     }
 
+    /// Deletes exactly this object: the version, or where there are no versions the bytes with this ETag. Says whether it
+    /// was there; what has taken its place stays.
+    pub async fn delete_exactly(&self, key: &str, version: Option<&str>, etag: &str) -> Result<bool, ObjectError> {
+        if self.is_gone(key, version, etag).await? {
+            return Ok(false);
+        }
+        let request = self.client.delete_object().bucket(&self.bucket).key(key);
+        let request = match version {
+            Some(version) => request.version_id(version),
+            None => request.if_match(quoted(etag)),
+        };
+        match request.send().await.map_err(|error| ObjectError::of("DeleteObject", &self.bucket, key, error)) {
+            Ok(_) => Ok(true),
+            // Replaced since the look: what is there now is somebody else's.
+            Err(ObjectError::Precondition { .. } | ObjectError::Gone { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether exactly this object is not there (any more).
+    pub async fn is_gone(&self, key: &str, version: Option<&str>, etag: &str) -> Result<bool, ObjectError> {
+        match head(&self.client, &self.bucket, key, version).await {
+            Ok(found) => Ok(version.is_none() && found.etag != etag),
+            Err(ObjectError::Gone { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     /// One DeleteObjects of at most 1,000; `before` counts what was deleted already, for the error.
     async fn delete_batch(
         &self,
@@ -206,6 +290,12 @@ impl ObjectTree {
     }
 }
 
+/// A key of a listing with `encoding-type=url`; none if it is no UTF-8, which S3 keys are.
+fn decoded(key: &str) -> Option<String> {
+    let spaces = key.replace('+', " ");
+    percent_decode_str(&spaces).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,6 +328,26 @@ mod tests {
         assert_eq!(tree.delete_prefix("out/a/").await.unwrap(), 2);
         let requests = server.requests().await;
         assert!(requests[2].line.contains("start-after=out%2Fa%2F2"));
+    }
+
+    #[tokio::test]
+    async fn versions_come_with_decoded_keys_and_the_place_to_go_on() {
+        let page = "<ListVersionsResult><IsTruncated>true</IsTruncated><NextKeyMarker>a%2B+b%01</NextKeyMarker>\
+            <NextVersionIdMarker>v1</NextVersionIdMarker>\
+            <Version><Key>a%2B+b%01</Key><VersionId>v1</VersionId><ETag>\"e\"</ETag><Size>3</Size></Version>\
+            <Version><Key>plain</Key><VersionId>null</VersionId><ETag>\"f\"</ETag><Size>4</Size></Version>\
+            <DeleteMarker><Key>gone</Key><VersionId>v2</VersionId></DeleteMarker></ListVersionsResult>";
+        let server = Server::start(vec![Answer::whole(page.as_bytes()), Answer::whole(b"<ListVersionsResult/>")]).await;
+        let tree = ObjectTree::new(server.client(), "b");
+        let first = tree.versions_page(None).await.unwrap();
+        let seen: Vec<_> = first.versions.iter().map(|v| (v.key.as_str(), v.version_id.as_deref(), v.size)).collect();
+        assert_eq!(seen, [("a+ b\u{1}", Some("v1"), 3), ("plain", None, 4)]);
+        let next = first.next.unwrap();
+        assert_eq!(next, ("a+ b\u{1}".to_owned(), Some("v1".to_owned())));
+        assert_eq!(tree.versions_page(Some(&next)).await.unwrap(), VersionsPage::default());
+        let requests = server.requests().await;
+        assert!(requests[1].line.contains("key-marker=a%2B%20b%01"), "{}", requests[1].line);
+        assert!(requests[1].line.contains("version-id-marker=v1"));
     }
 
     #[tokio::test]

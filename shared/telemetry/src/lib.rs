@@ -13,5 +13,5 @@ mod log;
 mod recorder;
 
 pub use facts::*;
-pub use log::{Format, InitError, init};
+pub use log::{Format, InitError, init, init_quiet};
 pub use recorder::{Metrics, MetricsError};

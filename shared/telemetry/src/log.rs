@@ -45,6 +45,15 @@ pub enum InitError {
 ///
 /// The filter comes from `REELFLEET_LOG` (syntax of `tracing_subscriber::EnvFilter`), `info` when it is unset or empty.
 pub fn init(service: &'static str, format: Format) -> Result<(), InitError> {
+    init_from(LevelFilter::INFO, service, format)
+}
+
+/// The same for a program that a person watches: without a filter of their own, warnings and errors alone.
+pub fn init_quiet(service: &'static str, format: Format) -> Result<(), InitError> {
+    init_from(LevelFilter::WARN, service, format)
+}
+
+fn init_from(level: LevelFilter, service: &'static str, format: Format) -> Result<(), InitError> {
     use tracing_subscriber::util::SubscriberInitExt;
 
     let directives = match std::env::var("REELFLEET_LOG") {
@@ -52,7 +61,7 @@ pub fn init(service: &'static str, format: Format) -> Result<(), InitError> {
         Err(std::env::VarError::NotPresent) => String::new(),
         Err(std::env::VarError::NotUnicode(_)) => return Err(InitError::NotUnicode),
     };
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(directives)?;
+    let filter = EnvFilter::builder().with_default_directive(level.into()).parse(directives)?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         Format::Pretty => lines.with_ansi(std::io::stderr().is_terminal()).finish().try_init()?,

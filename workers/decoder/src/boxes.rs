@@ -69,10 +69,11 @@ impl Shape {
         if self.is_mp4 && self.cut_off {
             return Failure::new(FailCode::Truncated, "the file ends within its index");
         }
+        // FFmpeg says this also of a table that announces more entries than there are bytes.
         if code == Code::NO_MEMORY {
-            return Failure::internal("out of memory while opening");
+            return Failure::new(FailCode::NotMedia, "its header asks for more memory than a decoder may have");
         }
-        Failure::new(FailCode::NotMedia, format!("no container that we know: {code}"))
+        Failure::new(FailCode::NotMedia, "it is no video, audio or picture of a kind that is known here")
     }
 }
 

@@ -1,13 +1,14 @@
 //! CMAF tracks (ISO/IEC 23000-19): one header and media segments, each one fragment.
 //!
-//! Guarantees: the decode time of the i-th sample in decode order is the i-th smallest presentation time of its
-//! segment, so that a segment begins at the time of its first picture and ends where the next begins, whatever the
-//! frame rate does; the same samples give the same bytes.
+//! Guarantees: a segment's decode times begin at the time of its first picture and end where the next segment begins,
+//! whatever the frame rate does; composition offsets are never negative, and the header's edit list takes their delay
+//! away again, since readers that know no signed offsets (FFmpeg's among them) would show every picture late against
+//! the sound; the same samples give the same bytes.
 
 use mp4_atom::{
-    Audio, Avc1, Avcc, Btrt, Codec, Colr, Dinf, Dref, DrefEntry, Encode, Esds, FixedPoint, FourCC, Ftyp, Hdlr, Mdhd,
-    Mdia, Mfhd, Minf, Moof, Moov, Mp4a, Mvex, Mvhd, Pasp, Smhd, Stbl, Stsd, Styp, Tfdt, Tfhd, Tkhd, Traf, Trak, Trex,
-    Trun, TrunEntry, Url, Visual, Vmhd,
+    Audio, Avc1, Avcc, Btrt, Codec, Colr, Dinf, Dref, DrefEntry, Edts, Elst, ElstEntry, Encode, Esds, FixedPoint,
+    FourCC, Ftyp, Hdlr, Mdhd, Mdia, Mfhd, Minf, Moof, Moov, Mp4a, Mvex, Mvhd, Pasp, Smhd, Stbl, Stsd, Styp, Tfdt, Tfhd,
+    Tkhd, Traf, Trak, Trex, Trun, TrunEntry, Url, Visual, Vmhd,
 };
 use reelfleet_wire::{AUDIO_RATE, VIDEO_TIMESCALE};
 
@@ -72,7 +73,7 @@ fn parameter_sets(headers: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Failure> {
     }
 }
 
-/// The header of an H.264 track and its codec string (RFC 6381).
+/// The header of an H.264 track and its codec string (RFC 6381). `delay` is that of its segments, in ticks.
 ///
 /// # Errors
 /// `Encode` where `headers` hold no parameter sets.
@@ -82,6 +83,7 @@ pub fn video_header(
     height: u16,
     color: Color,
     bitrate: u32,
+    delay: u64,
 ) -> Result<(Vec<u8>, String), Failure> {
     let (sps, pps) = parameter_sets(headers)?;
     let codecs = format!("avc1.{:02x}{:02x}{:02x}", sps[1], sps[2], sps[3]);
@@ -101,7 +103,7 @@ pub fn video_header(
     });
     let minf = Minf { vmhd: Some(Vmhd::default()), ..Minf::default() };
     let tkhd = Tkhd { width: FixedPoint::new(width, 0), height: FixedPoint::new(height, 0), ..Tkhd::default() };
-    let bytes = header(entry, VIDEO_TIMESCALE, *b"vide", minf, tkhd)?;
+    let bytes = header(entry, VIDEO_TIMESCALE, *b"vide", minf, tkhd, delay)?;
     Ok((bytes, codecs))
 }
 
@@ -145,11 +147,21 @@ pub fn audio_header(bitrate: u32) -> Result<(Vec<u8>, String), Failure> {
     });
     let minf = Minf { smhd: Some(Smhd::default()), ..Minf::default() };
     let tkhd = Tkhd { volume: FixedPoint::new(1, 0), ..Tkhd::default() };
-    let bytes = header(entry, AUDIO_RATE, *b"soun", minf, tkhd)?;
+    let bytes = header(entry, AUDIO_RATE, *b"soun", minf, tkhd, 0)?;
     Ok((bytes, "mp4a.40.2".to_owned()))
 }
 
-fn header(entry: Codec, timescale: u32, handler: [u8; 4], minf: Minf, tkhd: Tkhd) -> Result<Vec<u8>, Failure> {
+fn header(
+    entry: Codec,
+    timescale: u32,
+    handler: [u8; 4],
+    minf: Minf,
+    tkhd: Tkhd,
+    delay: u64,
+) -> Result<Vec<u8>, Failure> {
+    // Segment duration 0: to the end, however long that will be.
+    let edit = ElstEntry { segment_duration: 0, media_time: Some(delay), media_rate: FixedPoint::new(1, 0) };
+    let edts = (delay > 0).then(|| Edts { elst: Some(Elst { entries: vec![edit] }) });
     let ftyp = Ftyp {
         major_brand: FourCC::new(b"iso6"),
         minor_version: 0,
@@ -170,6 +182,7 @@ fn header(entry: Codec, timescale: u32, handler: [u8; 4], minf: Minf, tkhd: Tkhd
         }),
         trak: vec![Trak {
             tkhd: Tkhd { track_id: TRACK, enabled: true, in_movie: true, ..tkhd },
+            edts,
             mdia: Mdia {
                 mdhd: Mdhd { timescale, language: "und".into(), ..Mdhd::default() },
                 hdlr: Hdlr { handler: FourCC::new(&handler), name: String::new() },
@@ -207,17 +220,27 @@ pub struct Segment {
     pub duration: u64,
 }
 
-/// Writes the samples of one segment, given in decode order. `end` is where the next segment starts.
+/// Writes the samples of one segment, given in decode order. `end` is where the next segment starts. A picture is shown
+/// `delay` ticks after its presentation time, which the header's edit list takes back.
 ///
 /// # Errors
 /// `Internal` for no samples, a time before t0, or times that don't fit.
-pub fn segment(samples: &[Sample], end: i64, sequence: u32) -> Result<Segment, Failure> {
+pub fn segment(samples: &[Sample], end: i64, delay: i64, sequence: u32) -> Result<Segment, Failure> {
     let outside = || Failure::internal("a time outside of the track");
     let mut times: Vec<i64> = samples.iter().map(|s| s.pts).collect();
     times.sort_unstable();
     let start = *times.first().ok_or_else(|| Failure::internal("a segment without samples"))?;
     let tfdt = u64::try_from(start).map_err(|_| outside())?;
     let end = end.max(times.last().map_or(end, |last| last + 1));
+    // The i-th smallest time, unless that is later than its picture is shown (a frame rate that drops for a moment).
+    let mut latest = i64::MAX;
+    for (time, sample) in times.iter_mut().zip(samples).rev() {
+        latest = (latest - 1).min(sample.pts.saturating_add(delay));
+        *time = latest.min(*time);
+    }
+    if times.first() != Some(&start) {
+        return Err(outside());
+    }
     let mut entries = Vec::with_capacity(samples.len());
     for (i, sample) in samples.iter().enumerate() {
         let dts = times[i];
@@ -226,7 +249,7 @@ pub fn segment(samples: &[Sample], end: i64, sequence: u32) -> Result<Segment, F
             duration: Some(u32::try_from(next - dts).map_err(|_| outside())?),
             size: Some(u32::try_from(sample.data.len()).map_err(|_| outside())?),
             flags: Some(if sample.sync { SYNC } else { NOT_SYNC }),
-            cts: Some(i64::from(i32::try_from(sample.pts - dts).map_err(|_| outside())?)),
+            cts: Some(i64::from(i32::try_from(sample.pts + delay - dts).map_err(|_| outside())?)),
         });
     }
     let moof = |data_offset| Moof {

@@ -19,6 +19,11 @@ impl Failure {
         Self::new(FailCode::Internal, detail)
     }
 
+    /// An allocation that failed: a decoder's memory has a fixed limit, so the same source ends the same way each time.
+    pub fn memory(doing: &str) -> Self {
+        Self::decode(format!("{doing} takes more memory than a decoder may have"))
+    }
+
     pub fn decode(detail: impl Into<String>) -> Self {
         Self::new(FailCode::Decode, detail)
     }

@@ -42,7 +42,7 @@ pub fn check(code: c_int) -> Result<c_int, Code> {
 }
 
 fn no_memory() -> Failure {
-    Failure::internal("out of memory")
+    Failure::memory("decoding it")
 }
 
 pub fn c_string(text: &str) -> Result<CString, Failure> {
@@ -260,6 +260,14 @@ impl Frame {
         unsafe { (*self.0).decode_error_flags != 0 || (*self.0).flags & ffi::AV_FRAME_FLAG_CORRUPT != 0 }
     }
 
+    /// It refers to no other picture, as far as the decoder says.
+    pub fn stands_alone(&self) -> bool {
+        use ffi::AVPictureType::{AV_PICTURE_TYPE_BI, AV_PICTURE_TYPE_I, AV_PICTURE_TYPE_NONE, AV_PICTURE_TYPE_SI};
+        // SAFETY: valid while `self` lives.
+        let (key, kind) = unsafe { ((*self.0).key_frame != 0, (*self.0).pict_type) };
+        key || matches!(kind, AV_PICTURE_TYPE_NONE | AV_PICTURE_TYPE_I | AV_PICTURE_TYPE_SI | AV_PICTURE_TYPE_BI)
+    }
+
     /// Samples per channel of decoded sound.
     pub fn samples(&self) -> i32 {
         // SAFETY: valid while `self` lives.
@@ -347,6 +355,13 @@ impl Codec {
     pub fn receive_packet(&mut self, packet: &mut Packet) -> Result<(), Code> {
         // SAFETY: open, and the packet is valid.
         check(unsafe { ffi::avcodec_receive_packet(self.0, packet.0) }).map(drop)
+    }
+
+    /// The decoder itself keeps pictures back until what they refer to is there: its first need not stand alone (a
+    /// frame of two fields, a gradual refresh).
+    pub fn waits_to_recover(&self) -> bool {
+        // SAFETY: open.
+        unsafe { (*self.0).codec_id == ffi::AVCodecID::AV_CODEC_ID_H264 }
     }
 
     /// From now on pictures are given out even if the decoder is not sure that all they refer to was there.

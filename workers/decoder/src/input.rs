@@ -16,6 +16,7 @@ use reelfleet_wire::{FailCode, MediaLimits};
 
 use crate::fail::Failure;
 use crate::ff::{self, AVStream, Code, Codec, Dict, Packet, Ratio, check, raw};
+use crate::jumps::Jumps;
 use crate::source::{Reading, Source, Watch};
 
 /// Containers by FFmpeg's names. Playlists, manifests, image sequences and scripts are not among them.
@@ -41,6 +42,8 @@ pub struct Input {
     context: NonNull<ffi::AVFormatContext>,
     watch: Watch,
     fragmented: bool,
+    /// Only in containers whose clock may jump.
+    jumps: Option<Jumps>,
     /// Freed after the context, which reads through it.
     _io: StreamIo,
 }
@@ -91,7 +94,7 @@ impl Input {
         // SAFETY: no preconditions.
         let mut context = unsafe { ffi::avformat_alloc_context() };
         if context.is_null() {
-            return Err(Failure::internal("out of memory"));
+            return Err(Failure::memory("opening it"));
         }
         // SAFETY: the context is fresh; `io` outlives it (field order of `Input`, and the failure path below). The
         // call frees the context where it fails.
@@ -109,7 +112,10 @@ impl Input {
         let Some(context) = NonNull::new(context) else {
             return Err(Failure::internal("no context"));
         };
-        let mut input = Self { context, watch, fragmented: shape.is_fragmented, _io: io };
+        // SAFETY: an opened context has a format.
+        let jumps = unsafe { (*(*context.as_ptr()).iformat).flags } & ffi::AVFMT_TS_DISCONT != 0;
+        let jumps = jumps.then(Jumps::default);
+        let mut input = Self { context, watch, fragmented: shape.is_fragmented, jumps, _io: io };
         options.must_be_empty()?;
         input.find_stream_info(limits)?;
         Ok(input)
@@ -144,8 +150,8 @@ impl Input {
             unsafe { *dict.as_mut() = raw }
         }
         self.watch.failure()?;
-        if let Err(code) = found {
-            return Err(Failure::new(FailCode::NotMedia, format!("streams cannot be read: {code}")));
+        if found.is_err() {
+            return Err(Failure::new(FailCode::NotMedia, "the streams of the file can't be read"));
         }
         let streams = self.streams();
         if streams > limits.max_streams as usize {
@@ -232,9 +238,17 @@ impl Input {
         });
         self.watch.failure()?;
         match read {
-            Ok(_) => Ok(Next::Packet),
-            Err(Code::NO_MEMORY) => Err(Failure::internal("out of memory while reading")),
+            Ok(_) => self.look(packet).map(|()| Next::Packet),
+            Err(Code::NO_MEMORY) => Err(Failure::memory("reading it")),
             Err(_) => Ok(Next::End),
+        }
+    }
+
+    fn look(&mut self, packet: &Packet) -> Result<(), Failure> {
+        let base = self.stream(packet.stream()).map(|stream| stream.time_base());
+        match (&mut self.jumps, base) {
+            (Some(jumps), Some(base)) => jumps.look(packet, base),
+            _ => Ok(()),
         }
     }
 
@@ -244,6 +258,9 @@ impl Input {
     /// # Errors
     /// `SourceRead`, `SourceChanged`.
     pub fn seek(&mut self, stream: usize, time: i64) -> Result<bool, Failure> {
+        if let Some(jumps) = &mut self.jumps {
+            jumps.forget();
+        }
         let index = c_int::try_from(stream).unwrap_or(-1);
         // SAFETY: valid context; a wrong index is refused by the call.
         let sought =
@@ -421,7 +438,7 @@ impl Stream<'_> {
         let threads = threads.to_string();
         decoder
             .open(&[("max_pixels", &pixels), ("threads", &threads), ("codec_whitelist", DECODERS)])?
-            .map_err(|code| Failure::new(FailCode::NoDecodableStream, format!("its decoder does not open: {code}")))?;
+            .map_err(|_| Failure::new(FailCode::NoDecodableStream, "the file's settings do not suit its decoder"))?;
         Ok(decoder)
     }
 }

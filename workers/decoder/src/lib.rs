@@ -14,6 +14,7 @@ mod fail;
 mod ff;
 mod index;
 mod input;
+mod jumps;
 mod output;
 mod pictures;
 mod probe;
@@ -24,4 +25,4 @@ mod still;
 mod video;
 pub mod zygote;
 
-pub use serve::{prepare, serve};
+pub use serve::{prepare, serve, serve_request};

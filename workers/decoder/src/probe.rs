@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ptr;
 
 use ffmpeg_next::ffi;
-use reelfleet_wire::{AudioStream, FailCode, MediaKind, MediaLimits, ProbeReport, VideoStream};
+use reelfleet_wire::{AudioStream, FailCode, MAX_VIDEO_SIDE, MediaKind, MediaLimits, ProbeReport, VideoStream};
 
 use crate::color;
 use crate::fail::Failure;
@@ -19,6 +19,9 @@ use crate::input::{Input, Next, Stream};
 
 const MOST_TAGS: usize = 32;
 const LONGEST_TAG: usize = 512;
+/// How often an edit list may show each sample on average, and how many entries need no reason.
+const MOST_REPEATS: i64 = 4;
+const FREE_ENTRIES: i64 = 20_000;
 
 /// # Errors
 /// Every refusal of [`FailCode`] that is about the source; `SourceRead`, `SourceChanged`.
@@ -29,6 +32,11 @@ pub fn probe(input: &mut Input, limits: &MediaLimits) -> Result<ProbeReport, Fai
         return Err(nothing_to_decode(input));
     }
     input.keep_only(&chosen);
+    if input.container().contains("mp4") {
+        for stream in chosen.iter().filter_map(|i| input.stream(*i)) {
+            refuse_repeated(&stream)?;
+        }
+    }
     let mut t0 = i64::MAX;
     for &index in &chosen {
         refuse_encrypted(input, index)?;
@@ -107,6 +115,21 @@ fn refuse_encrypted(input: &Input, index: usize) -> Result<(), Failure> {
         Some(stream) if stream.is_encrypted() => Err(encrypted()),
         _ => Ok(()),
     }
+}
+
+/// An edit list may show the same samples again and again. FFmpeg makes an index entry for each time, and its seeks take
+/// as long as their number squared: a few kilobytes would keep a decoder for minutes.
+fn refuse_repeated(stream: &Stream<'_>) -> Result<(), Failure> {
+    // SAFETY: valid while the input lives.
+    let (samples, shown) = unsafe {
+        let stream = stream.as_ptr();
+        ((*stream).nb_frames, i64::from(ffi::avformat_index_get_entries_count(stream)))
+    };
+    if samples > 0 && shown > samples.saturating_mul(MOST_REPEATS).saturating_add(FREE_ENTRIES) {
+        let detail = format!("an edit list shows {samples} samples {shown} times");
+        return Err(Failure::new(FailCode::TooLong, detail));
+    }
+    Ok(())
 }
 
 fn nothing_to_decode(input: &Input) -> Failure {
@@ -262,11 +285,8 @@ pub fn video_stream(stream: &Stream<'_>, limits: &MediaLimits) -> Result<VideoSt
     // SAFETY: the stream and its parameters are valid while the input lives.
     let report = unsafe {
         let par = stream.parameters();
-        let sar = match ((*stream.as_ptr()).sample_aspect_ratio, (*par).sample_aspect_ratio) {
-            (s, _) if s.num > 0 && s.den > 0 => s,
-            (_, s) if s.num > 0 && s.den > 0 => s,
-            _ => ff::ratio(1, 1),
-        };
+        let sar = [(*stream.as_ptr()).sample_aspect_ratio, (*par).sample_aspect_ratio];
+        let sar = sar.into_iter().find(is_shape).unwrap_or(ff::ratio(1, 1));
         let (width, height) = ((*par).width.unsigned_abs(), (*par).height.unsigned_abs());
         let (display_width, display_height) = display_size(width, height, sar.num as u32, sar.den as u32, rotation);
         let fps = frame_rate(stream);
@@ -303,6 +323,13 @@ pub fn video_stream(stream: &Stream<'_>, limits: &MediaLimits) -> Result<VideoSt
             attached_pic: false,
         }
     };
+    let sides = [report.width, report.height, report.display_width, report.display_height];
+    if let Some(side) = sides.into_iter().find(|side| *side > MAX_VIDEO_SIDE) {
+        return Err(Failure::new(
+            FailCode::TooManyPixels,
+            format!("a side of {side} pixels; at most {MAX_VIDEO_SIDE} are allowed in moving pictures"),
+        ));
+    }
     if u64::from(report.fps_num) > u64::from(limits.max_fps) * u64::from(report.fps_den) {
         return Err(Failure::new(
             FailCode::TooManyFramesPerSecond,
@@ -310,6 +337,13 @@ pub fn video_stream(stream: &Stream<'_>, limits: &MediaLimits) -> Result<VideoSt
         ));
     }
     Ok(report)
+}
+
+/// Whether a pixel may have this shape: one that is more than ten times as wide as high, or as high as wide, is none
+/// that a camera or an encoder makes, but a damaged field.
+fn is_shape(ratio: &ff::Ratio) -> bool {
+    let (num, den) = (i64::from(ratio.num), i64::from(ratio.den));
+    num > 0 && den > 0 && num <= den * 10 && den <= num * 10
 }
 
 /// Average frame rate, else the container's guess, else 0/1.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use reelfleet_wire::{FailCode, MediaKind, MediaLimits, OutputHeader, Request, read_request};
+use reelfleet_wire::{FailCode, MediaKind, MediaLimits, OutputHeader, Request, WireError, read_request};
 
 use crate::fail::Failure;
 use crate::input::Input;
@@ -23,10 +23,16 @@ pub fn prepare() {
 
 /// Serves the one request that comes on `source`, and answers on `output`. Gives the exit status: 0 after `Done`, 1
 /// after `Failed`, 2 where the parent could not be told.
-pub fn serve(source: File, output: File) -> i32 {
+pub fn serve(mut source: File, output: File) -> i32 {
+    let request = read_request(&mut source);
+    serve_request(request, source, output)
+}
+
+/// The same for a request that has been read from `source` already.
+pub fn serve_request(request: Result<Request, WireError>, source: File, output: File) -> i32 {
     ff::quiet();
     let output = Output::new(output);
-    let (header, status) = match answer(source, &output) {
+    let (header, status) = match request.map_err(Failure::from).and_then(|request| answer(&request, source, &output)) {
         Ok(totals) => (
             OutputHeader::Done {
                 end: totals.end,
@@ -47,10 +53,9 @@ pub fn serve(source: File, output: File) -> i32 {
 /// Nothing but facts was asked for.
 const FACTS: Totals = Totals { end: true, frames: 0, packets: 0, errors: 0 };
 
-fn answer(mut socket: File, output: &Output) -> Result<Totals, Failure> {
-    let request = read_request(&mut socket)?;
+fn answer(request: &Request, socket: File, output: &Output) -> Result<Totals, Failure> {
     request.validate()?;
-    match &request {
+    match request {
         Request::Probe { size, limits } => {
             let report = match still_report(&socket, *size, limits)? {
                 Some(report) => report,

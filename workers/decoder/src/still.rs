@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 
 use image::metadata::Orientation;
-use reelfleet_wire::{FailCode, MediaKind, MediaLimits, ProbeReport, VideoStream};
+use reelfleet_wire::{FailCode, MAX_STILL_SIDE, MediaKind, MediaLimits, ProbeReport, VideoStream};
 
 use crate::fail::Failure;
 use crate::pictures::still::turns;
@@ -46,6 +46,12 @@ pub fn probe(source: &mut Source, limits: &MediaLimits) -> Result<Option<ProbeRe
         return Err(Failure::new(
             FailCode::TooManyPixels,
             format!("{pixels} pixels; at most {} are allowed", limits.max_pixels),
+        ));
+    }
+    if width.max(height) > MAX_STILL_SIDE {
+        return Err(Failure::new(
+            FailCode::TooManyPixels,
+            format!("{width} × {height} pixels; at most {MAX_STILL_SIDE} a side are allowed"),
         ));
     }
     let (rotation, flipped) = turns(orientation);

@@ -6,12 +6,12 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, IoSliceMut, Write};
+use std::io::{self, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use reelfleet_jail::Limits;
-use reelfleet_wire::zygote::{Command, DESCRIPTORS, MAX_MESSAGE, Report, decode, encode};
+use reelfleet_wire::zygote::{Command, DESCRIPTORS, Landlock, MAX_MESSAGE, Report, decode, encode};
 use reelfleet_wire::{FailCode, OutputHeader, write_output};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, SocketType};
@@ -64,31 +64,39 @@ pub fn run(prepare: fn(), work: Work) -> i32 {
 
 /// Lets one child close the jail, so that a place where it can't be closed is known before any work is taken.
 fn trial() -> Report {
-    let try_it = || -> io::Result<String> {
+    let try_it = || -> io::Result<Vec<u8>> {
         let (reader, writer) = io::pipe()?;
         let pid = process::fork(|| {
             let mut to = process::borrowed_file(writer.as_raw_fd());
             let limits = Limits { descriptors: writer.as_raw_fd().unsigned_abs() + 1, ..Limits::default() };
-            let text = match reelfleet_jail::apply(&limits) {
-                Ok(level) => format!("+{level}"),
-                Err(e) => format!("-{e}"),
+            let report = match reelfleet_jail::apply(&limits) {
+                Ok(level) => ready(level),
+                Err(e) => Report::Refused { why: e.to_string() },
             };
-            to.write_all(text.as_bytes())?;
+            to.write_all(&encode(&report).map_err(io::Error::other)?)?;
             Ok(0)
         })?;
         drop(writer);
-        let text = io::read_to_string(reader);
+        let mut report = Vec::new();
+        let read = reader.take(MAX_MESSAGE as u64).read_to_end(&mut report);
         process::wait(pid)?;
-        text
+        read.map(|_| report)
     };
     match try_it() {
-        Ok(text) => match text.split_at_checked(1) {
-            Some(("+", jail)) => Report::Ready { jail: jail.to_owned() },
-            Some(("-", why)) => Report::Refused { why: why.to_owned() },
-            _ => Report::Refused { why: "a child died when it closed the jail".into() },
-        },
+        Ok(report) => {
+            decode(&report).unwrap_or_else(|_| Report::Refused { why: "a child died when it closed the jail".into() })
+        }
         Err(e) => Report::Refused { why: format!("no child can be made: {e}") },
     }
+}
+
+fn ready(level: reelfleet_jail::Level) -> Report {
+    let landlock = match level.landlock {
+        reelfleet_jail::Landlock::Full => Landlock::Full,
+        reelfleet_jail::Landlock::Partial => Landlock::Partial,
+        reelfleet_jail::Landlock::None => Landlock::None,
+    };
+    Report::Ready { jail: level.to_string(), landlock, landlock_abi: level.landlock_abi }
 }
 
 struct Zygote {

@@ -14,7 +14,7 @@ use reelfleet_messages::notification::{self, Notification};
 use reelfleet_messages::task::{AssetTask, Task, TaskEnvelope, VERSION};
 use reelfleet_messages::trace::TraceParent;
 use reelfleet_messages::{AssetId, Event, JobId, ObjectChange, ObjectEvent, ObjectRef, TaskId};
-use reelfleet_objects::{ObjectError, head};
+use reelfleet_objects::{ObjectError, ObjectTree, head};
 
 /// The owner of what nobody uploaded through the API.
 const BUCKET_OWNER: &str = "bucket";
@@ -102,6 +102,11 @@ impl Landing {
 
     async fn land(&self, object: &ObjectRef, event: &ObjectEvent, raw: &str) -> Result<(), Unsettled> {
         let upload = self.catalog.upload_of_object(&object.bucket, &object.key).await?;
+        if let Some(upload) = &upload
+            && upload.state == "aborted"
+        {
+            return self.unwanted(upload, object).await;
+        }
         let fresh = || AssetId::from_uuid(self.context.ids.uuid());
         // The reserved id is for the upload's own bytes; whatever lands there later is another asset.
         let reserved = match &upload {
@@ -117,6 +122,20 @@ impl Landing {
             Err(CatalogError::Conflict { .. }) | Ok(()) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// What lands by a link that was signed before its upload was aborted, or expired: exactly that object goes.
+    async fn unwanted(&self, upload: &Upload, object: &ObjectRef) -> Result<(), Unsettled> {
+        let tree = ObjectTree::new(self.context.clients.s3.clone(), &object.bucket);
+        let removed = tree.delete_exactly(&object.key, object.version_id.as_deref(), &object.etag).await?;
+        tracing::warn!(
+            upload = %upload.id,
+            key = object.key,
+            bytes = object.size,
+            removed,
+            "an object landed for an upload that had been aborted or had expired: it is removed, not processed"
+        );
+        Ok(())
     }
 
     async fn land_as(

@@ -1,7 +1,8 @@
 //! Intake: S3 notification → asset → probe → policy → job.
 //!
 //! Guarantee: whatever lands in an uploads bucket becomes one asset, however often and in whatever order it is
-//! announced; it is probed by range through the jail, and refused with a code and a sentence where policy says so.
+//! announced, but for what lands by an upload that was aborted or has expired: that is removed; an asset is probed by
+//! range through the jail, and refused with a code and a sentence where policy says so.
 //! One bad message or record never touches its neighbour.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 

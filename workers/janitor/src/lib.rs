@@ -2,14 +2,18 @@
 //!
 //! Guarantees:
 //! - an object is deleted only if its attempt is fenced, older than the longest task, and no committed run names it
-//!   ([`losers`]);
+//!   ([`losers`]), or if its asset is deleted for good ([`deletions`]),
+//!   or if nothing can name it any more ([`orphans`]);
 //! - each sweep stands for itself: one that fails is counted and logged, and the others go on; each is harmless to repeat
 //!   and to run in several processes at once;
+//! - an idle fleet is asked for its rows, and seldom for a listing of its buckets, which costs money;
 //! - nothing here is needed for an upload to end well: a fleet without a janitor only grows.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod deletions;
 mod doorbells;
 mod losers;
+mod orphans;
 mod records;
 mod uploads;
 
@@ -40,9 +44,24 @@ struct Options {
     /// Hours that the event log is kept
     #[arg(long, env = "REELFLEET_EVENT_LOG_HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..))]
     event_log_hours: u32,
+    /// Seconds after which an output object that no row names is deleted, counted from when it was found
+    #[arg(long, env = "REELFLEET_ORPHAN_GRACE_SECONDS", default_value_t = 86_400)]
+    orphan_grace_seconds: u32,
+    /// Seconds between two listings of the buckets' open multipart uploads
+    #[arg(long, env = "REELFLEET_MULTIPART_SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    multipart_seconds: u64,
     /// Days after which a multipart upload that nobody finished is aborted, whoever began it
     #[arg(long, env = "REELFLEET_MULTIPART_DAYS", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     multipart_days: u32,
+}
+
+/// Doorbells are looked at this often; they die of age after ten minutes.
+const DOORBELLS: Duration = Duration::from_secs(300);
+
+/// When what costs a call per bucket or queue is due again.
+struct Seldom {
+    multiparts: Instant,
+    doorbells: Instant,
 }
 
 /// What every sweep works with.
@@ -69,6 +88,7 @@ pub async fn run(context: Context, catalog: Catalog) -> anyhow::Result<()> {
     let mut tick = tokio::time::interval(BEAT.min(every));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut due = Instant::now();
+    let mut seldom = Seldom { multiparts: due, doorbells: due };
     loop {
         tokio::select! {
             biased;
@@ -83,7 +103,7 @@ pub async fn run(context: Context, catalog: Catalog) -> anyhow::Result<()> {
         tokio::select! {
             biased;
             () = draining.cancelled() => break,
-            () = janitor.round() => {}
+            () = janitor.round(&mut seldom) => {}
         }
     }
     janitor.beat.end();
@@ -91,17 +111,27 @@ pub async fn run(context: Context, catalog: Catalog) -> anyhow::Result<()> {
 }
 
 impl Janitor {
-    async fn round(&self) {
+    async fn round(&self, seldom: &mut Seldom) {
         told("losers", self.sweep_losers().await);
+        self.beat.tick();
+        told("deletions", self.sweep_deletions().await);
         self.beat.tick();
         told("uploads", self.sweep_uploads().await);
         self.beat.tick();
-        told("multiparts", self.sweep_multiparts().await);
+        told("orphans", self.sweep_orphans().await);
         self.beat.tick();
         told("events", self.trim_events().await);
         told("tickets", self.trim_tickets().await);
         self.beat.tick();
-        told("doorbells", self.sweep_doorbells().await);
+        if Instant::now() >= seldom.doorbells {
+            seldom.doorbells = Instant::now() + DOORBELLS;
+            told("doorbells", self.sweep_doorbells().await);
+            self.beat.tick();
+        }
+        if Instant::now() >= seldom.multiparts {
+            seldom.multiparts = Instant::now() + Duration::from_secs(self.options.multipart_seconds);
+            told("multiparts", self.sweep_multiparts().await);
+        }
     }
 
     /// Epoch milliseconds, `ago` back.

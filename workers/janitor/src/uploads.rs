@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reelfleet_catalog::uploads::Upload;
-use reelfleet_objects::{Multipart, ObjectError, OpenUpload};
+use reelfleet_objects::{Multipart, ObjectError, OpenUpload, head};
 
 use crate::{Janitor, passed_over};
 
@@ -36,6 +36,12 @@ impl Janitor {
         if let Some(id) = &upload.s3_upload_id {
             let multipart = Multipart::new(self.context.clients.s3.clone(), &upload.bucket);
             aborted(multipart.abort(&upload.key, id).await)?;
+        }
+        // It arrived in time, and its notification is still on its way: it lands, and the upload with it.
+        match head(&self.context.clients.s3, &upload.bucket, &upload.key, None).await {
+            Ok(_) => return Ok(false),
+            Err(ObjectError::Gone { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
         Ok(self.catalog.close_upload(&self.context.step(), &upload.id, "aborted").await?)
     }

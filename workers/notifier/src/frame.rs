@@ -68,6 +68,7 @@ impl Fact {
             "asset.ready.",
             "asset.failed.",
             "asset.refused.",
+            "asset.deleting.",
             "asset.deleted.",
             "job.succeeded.",
             "job.failed.",

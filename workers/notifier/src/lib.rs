@@ -14,8 +14,11 @@
 
 pub mod doorbell;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzed;
 pub mod hub;
 mod latest;
+mod problem;
 pub mod queue;
 pub mod session;
 mod settings;

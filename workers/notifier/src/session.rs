@@ -43,6 +43,8 @@ pub enum Refusal {
     Unauthenticated,
     /// A topic that is not the caller's, or a scope that it lacks.
     Forbidden(String),
+    /// More topics than one connection may have: at most so many.
+    TooManyTopics(usize),
     /// Too many connections of this user.
     TooMany,
     /// The process ends.
@@ -184,7 +186,7 @@ struct Opened {
 /// The streams of the topics, each once, all of them the caller's.
 async fn topics_of(hub: &Hub, who: &Principal, wanted: &[String]) -> Result<Vec<(Topic, String)>, Refusal> {
     if wanted.len() > MAX_TOPICS {
-        return Err(Refusal::Forbidden(format!("at most {MAX_TOPICS} topics")));
+        return Err(Refusal::TooManyTopics(MAX_TOPICS));
     }
     let me = ["me".to_owned()];
     let mut found = Vec::new();

@@ -11,15 +11,16 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
 use bytes::Bytes;
 use reelfleet_telemetry::{EventPushed, RealtimeClients};
 use serde::Deserialize;
-use serde_json::json;
 
 use crate::hub::Hub;
+use crate::problem::Problem;
 use crate::queue::{End, Entry};
 use crate::session::{self, Credential, Refusal, Session, Wish};
 
@@ -35,13 +36,20 @@ pub(crate) struct Asked {
 }
 
 /// Opens a stream of events.
-pub(crate) async fn open(State(hub): State<Hub>, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
+pub(crate) async fn open(
+    State(hub): State<Hub>,
+    asked: Result<Query<Asked>, QueryRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let Ok(Query(asked)) = asked else {
+        return Problem::invalid("the query holds ticket, topics and last_event_id, each once").respond(&hub, &headers);
+    };
     let origin = session::origin(&headers);
     let with_ticket = asked.ticket.is_some();
     let session = Box::pin(greet(&hub, asked, &headers, origin.as_deref())).await;
     let session = match session {
         Ok(session) => session,
-        Err(refusal) => return problem(&refusal),
+        Err(refusal) => return Problem::from(&refusal).respond(&hub, &headers),
     };
     let positions = Positions { epoch: hub.0.epoch.clone(), seen: session.positions.clone() };
     let feed = Feed { connected: Connected::new(hub.clone()), hub, session, positions, over: false };
@@ -73,31 +81,15 @@ async fn greet(hub: &Hub, asked: Asked, headers: &HeaderMap, origin: Option<&str
     session::open(hub, who, Wish { epoch, since, topics }).await
 }
 
-fn problem(refusal: &Refusal) -> Response {
-    let (status, code, detail) = match refusal {
-        Refusal::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "a ticket or an API key is needed"),
-        Refusal::Forbidden(why) => (StatusCode::FORBIDDEN, "forbidden", why.as_str()),
-        Refusal::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too_many", "too many connections of this user"),
-        Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining", "this process ends; try again"),
-        Refusal::Internal(why) => {
-            tracing::warn!(why, "a client could not be let in");
-            (StatusCode::SERVICE_UNAVAILABLE, "internal", "try again later")
-        }
-    };
-    // RFC 9457.
-    let body = json!({ "type": "about:blank", "title": status.canonical_reason(), "status": status.as_u16(), "code": code, "detail": detail });
-    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
-}
-
 /// Positions of all streams of a connection as one event id: `<epoch>;<stream>=<position>;…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Positions {
+pub(crate) struct Positions {
     epoch: String,
     seen: BTreeMap<String, i64>,
 }
 
 impl Positions {
-    fn parse(id: &str) -> Option<Self> {
+    pub(crate) fn parse(id: &str) -> Option<Self> {
         let mut parts = id.split(';');
         let epoch = parts.next().filter(|epoch| !epoch.is_empty())?.to_owned();
         let seen = parts

@@ -1,7 +1,7 @@
 //! Encoding: one span of the pictures in every rendition, or a stretch of the sound.
 //!
 //! Guarantee: an attempt goes on from the last committed border; each run is committed by one transaction that compares
-//! the lease; a chain that has worked for its budget hands over to a continuation.
+//! the lease; a chain that has worked for its budget, or whose process drains, hands over to a continuation.
 
 use std::time::Duration;
 
@@ -36,6 +36,9 @@ struct Span<'s> {
     chunk: u32,
     /// Number of the next run.
     run: i64,
+    /// What is left of it; an open-ended one has no length.
+    start_us: i64,
+    end_us: i64,
     publish_task: TaskId,
 }
 
@@ -46,14 +49,19 @@ impl Transcoder {
         let recipe = Recipe::read(job.plan.as_deref())?;
         let video = recipe.video.as_ref().ok_or_else(|| WorkError::again("the plan has no pictures"))?;
         let last = self.catalog.last_run(&job.id, "video", i64::from(chunk.chunk)).await?;
+        let start_us = last.as_ref().map_or(chunk.start_us, |run| run.end_us);
+        let opens = last.is_none() && chunk.chunk == 0;
+        // Where no keyframe can be believed, each continuation decodes all again that lies before it.
+        let misled = video.seam.is_some() || asset.generation > 1;
+        let budget_ms = if misled { plan::chain_budget_ms(start_us) } else { plan::CHAIN_BUDGET_MS };
         let request = EncodeRequest {
             size: asset.size.unsigned_abs(),
             limits: MediaLimits::default(),
             t0_us: recipe.t0_us,
-            start_us: last.as_ref().map_or(chunk.start_us, |run| run.end_us),
+            start_us,
             end_us: chunk.end_us,
             sequential: video.sequential,
-            stop_after_ms: Some(if last.is_none() && video.sequential { 0 } else { plan::CHAIN_BUDGET_MS }),
+            stop_after_ms: Some(if opens && video.sequential { 0 } else { budget_ms }),
             run_ms: if video.sequential { CHAIN_RUN_MS } else { plan::RUN_MS },
             segment_ms: plan::SEGMENT_MS,
             rungs: video.rungs.iter().map(rung).collect(),
@@ -65,7 +73,7 @@ impl Transcoder {
             video_stream: video.stream,
             threads_decode: DECODER_THREADS,
         };
-        let span = self.span(&asset, &job, "video", chunk.chunk, last.as_ref())?;
+        let span = self.span(&asset, &job, "video", chunk, last.as_ref())?;
         self.encode(attempt, &span, Request::Encode(request)).await
     }
 
@@ -90,7 +98,7 @@ impl Transcoder {
             bitrate: audio.bitrate,
             audio_stream: audio.stream,
         };
-        let span = self.span(&asset, &job, "audio", chunk.chunk, last.as_ref())?;
+        let span = self.span(&asset, &job, "audio", chunk, last.as_ref())?;
         self.encode(attempt, &span, Request::Audio(request)).await
     }
 
@@ -99,11 +107,21 @@ impl Transcoder {
         asset: &'s Asset,
         job: &'s Job,
         track: &'static str,
-        chunk: u32,
+        chunk: &ChunkTask,
         last: Option<&Run>,
     ) -> Result<Span<'s>, WorkError> {
         let publish_task = job.publish_task.ok_or_else(|| WorkError::again("the job has no publishing task"))?;
-        Ok(Span { asset, job, track, chunk, run: last.map_or(0, |run| run.run + 1), publish_task })
+        let start_us = last.map_or(chunk.start_us, |run| run.end_us);
+        Ok(Span {
+            asset,
+            job,
+            track,
+            chunk: chunk.chunk,
+            run: last.map_or(0, |run| run.run + 1),
+            start_us,
+            end_us: chunk.end_us.unwrap_or(start_us).max(start_us),
+            publish_task,
+        })
     }
 
     async fn encode(&self, attempt: &Attempt, span: &Span<'_>, request: Request) -> Result<Worked, WorkError> {
@@ -133,16 +151,14 @@ impl Transcoder {
             {
                 self.commit(attempt, span, &mut segments, &report, run, false).await?;
                 run += 1;
+                if attempt.heart.draining().is_cancelled() {
+                    return Ok(Worked::Continue);
+                }
             }
             match output.header {
                 OutputHeader::Init { rendition, codecs, .. } => segments.init(rendition, codecs, output.body).await?,
                 OutputHeader::Segment(info) => segments.segment(info, output.body).await?,
-                OutputHeader::RunEnd(report) => {
-                    if span.track == "video" {
-                        warn_of_mismatch(&report);
-                    }
-                    ended = Some(report);
-                }
+                OutputHeader::RunEnd(report) => ended = Some(report),
                 OutputHeader::Progress(told) => self.tell(attempt, span, told.done_us).await?,
                 OutputHeader::Done { end, .. } => {
                     let Some(report) = ended.take().or_else(|| end.then(|| nothing(span))) else {
@@ -181,6 +197,7 @@ impl Transcoder {
             errors: count(report.errors),
             first_pts_us: report.first_pts_us,
             last_pts_us: report.last_pts_us,
+            next_pts_us: report.next_pts_us,
             next_frame: report.next_frame.map(count),
             anchor: report.anchor.and_then(|anchor| serde_json::to_string(&anchor).ok()),
             renditions,
@@ -210,28 +227,17 @@ fn nothing(span: &Span<'_>) -> RunEndReport {
     tracing::info!(track = span.track, chunk = span.chunk, "the span is empty");
     RunEndReport {
         index: 0,
-        start_us: 0,
-        end_us: 0,
+        start_us: span.start_us,
+        end_us: span.end_us,
         frames: 0,
         packets: 0,
         errors: 0,
-        first_pts_us: 0,
-        last_pts_us: 0,
+        first_pts_us: span.start_us,
+        last_pts_us: span.start_us,
+        next_pts_us: None,
         segments: 0,
         anchor: None,
         next_frame: None,
-    }
-}
-
-/// A worker proves its count: packets of the span in, frames out.
-fn warn_of_mismatch(report: &RunEndReport) {
-    if report.frames != report.packets && report.packets > 0 {
-        tracing::warn!(
-            frames = report.frames,
-            packets = report.packets,
-            errors = report.errors,
-            "frames out are not packets in"
-        );
     }
 }
 

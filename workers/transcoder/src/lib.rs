@@ -5,7 +5,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod encode;
+mod fallback;
 mod plan;
+mod prefix;
 mod publish;
 mod recipe;
 mod segments;
@@ -48,11 +50,12 @@ struct Transcoder {
 }
 
 impl Transcoder {
-    /// The asset and its job, if work on them may still be committed.
+    /// The asset and its job, if work on them may still be committed: the asset lives, and no newer generation is made.
     async fn subject(&self, attempt: &Attempt) -> Result<(Asset, Job), WorkError> {
         let envelope = &attempt.lease.envelope;
         let over = || WorkError::Catalog(CatalogError::Conflict { what: "working on an asset" });
-        let asset = self.catalog.asset(&envelope.work.asset()).await?.filter(|a| a.state.is_live()).ok_or_else(over)?;
+        let current = |a: &Asset| a.state.is_live() && a.generation == i64::from(envelope.work.generation());
+        let asset = self.catalog.asset(&envelope.work.asset()).await?.filter(current).ok_or_else(over)?;
         let job = self.catalog.job(&envelope.job).await?.ok_or_else(over)?;
         Ok((asset, job))
     }

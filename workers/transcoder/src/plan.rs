@@ -40,6 +40,9 @@ impl Transcoder {
         let duration_us = duration_us(&probe, index.as_ref());
         let video =
             probe.video.as_ref().zip(index.as_ref()).map(|(stream, index)| video_recipe(stream, index, duration_us));
+        // A later generation is made because the index misled the one before.
+        let misled = asset.generation > 1;
+        let video = video.map(|video| VideoRecipe { sequential: video.sequential || misled, ..video });
         let spans = match (&video, &index) {
             (Some(video), _) if video.sequential => vec![Chunk { start_us: 0, end_us: None }],
             (Some(_), Some(index)) => chunks(duration_us, &index.keyframes_us),
@@ -51,7 +54,7 @@ impl Transcoder {
             audio: probe.audio.as_ref().map(|stream| AudioRecipe {
                 stream: stream.index,
                 bitrate: AUDIO_BITRATE,
-                sequential: index.as_ref().is_some_and(|index| !index.seekable),
+                sequential: misled || index.as_ref().is_some_and(|index| !index.seekable),
             }),
         };
         if recipe.video.is_none() && recipe.audio.is_none() {
@@ -111,8 +114,7 @@ impl Transcoder {
             ));
         }
         if let Some(video) = &recipe.video {
-            let pixels: f64 = video.rungs.iter().map(|r| f64::from(r.width) * f64::from(r.height)).sum();
-            let rate = pixels * video.fps.unwrap_or(25.0);
+            let rate = video.pixels_per_s();
             for (chunk, span) in spans.iter().enumerate() {
                 let cost = retry::encode_cost_s(seconds(span), rate);
                 let work = Task::EncodeChunk(chunk_task(chunk, span));
@@ -134,7 +136,7 @@ impl Transcoder {
         Ok(())
     }
 
-    fn new_task(
+    pub(crate) fn new_task(
         &self,
         attempt: &Attempt,
         work: Task,
@@ -172,6 +174,7 @@ fn video_recipe(stream: &VideoStream, index: &IndexReport, duration_us: i64) -> 
         fps,
         sequential: !index.seekable,
         chunks: 0,
+        seam: None,
     }
 }
 

@@ -5,7 +5,6 @@
 
 use bytes::Bytes;
 use reelfleet_catalog::assets::Asset;
-use reelfleet_catalog::jobs::Job;
 use reelfleet_catalog::publishing::{Playlist, Rendition};
 use reelfleet_catalog::runs::Run;
 use reelfleet_domain::AssetState;
@@ -16,6 +15,7 @@ use reelfleet_messages::Event;
 use reelfleet_messages::event::{AssetPlayable, AssetReady, JobFact, ReasonCode, RenditionCompleted};
 use reelfleet_objects::{ObjectError, fetch};
 
+use crate::prefix::{Proved, contiguous, proved};
 use crate::recipe::Recipe;
 use crate::{Transcoder, generation_prefix};
 
@@ -50,11 +50,26 @@ impl Transcoder {
             attempt.heart.beat();
             // Read before the runs: a commit that comes later raises it, and the last step notices.
             let wanted = self.catalog.wanted(&attempt.lease).await?;
+            // And the ETags before all else: whoever sleeps from here on is told by If-Match that others know more.
+            let written = self.catalog.playlists(&attempt.lease.envelope.job).await?;
             let (asset, job) = self.subject(attempt).await?;
             let recipe = Recipe::read(job.plan.as_deref())?;
-            let stand = stand(&recipe, &self.catalog.runs(&job.id).await?, job.remaining == 0)?;
+            let runs = self.catalog.runs(&job.id).await?;
+            let pictures = recipe.video.as_ref().map(|video| proved(video, &runs));
+            if let Some(Proved { runs: before, misfit: Some((run, misfit)) }) = &pictures
+                && let Some(last) = before.last()
+            {
+                if recipe.video.as_ref().is_some_and(|video| video.is_seam(run)) {
+                    self.regenerate(attempt, &asset, *misfit).await?;
+                    return Ok(Worked::Committed);
+                }
+                self.fall_back(attempt, &job, &recipe, last, *misfit).await?;
+                continue;
+            }
+            let pictures = pictures.map_or_else(Vec::new, |proved| proved.runs);
+            let stand = stand(&recipe, &pictures, &contiguous(&runs, AUDIO), job.remaining == 0)?;
             if stand.playable {
-                self.write_lists(attempt, &asset, &job, &recipe, &stand).await?;
+                self.write_lists(attempt, &asset, &written, &recipe, &stand).await?;
                 self.say_playable(attempt, &asset).await?;
             }
             if stand.complete {
@@ -70,11 +85,10 @@ impl Transcoder {
         &self,
         attempt: &Attempt,
         asset: &Asset,
-        job: &Job,
+        written: &[Playlist],
         recipe: &Recipe,
         stand: &Stand,
     ) -> Result<(), WorkError> {
-        let written = self.catalog.playlists(&job.id).await?;
         let find = |name: &str| written.iter().find(|list| list.name == name);
         for prefix in &stand.renditions {
             let segments = prefix.media.segments.len() as i64;
@@ -112,6 +126,10 @@ impl Transcoder {
         ended: bool,
         before: Option<&Playlist>,
     ) -> Result<(), WorkError> {
+        debug_assert!(
+            before.is_none_or(|list| list.segments <= segments && ended >= list.ended),
+            "{name} would shrink"
+        );
         let key = format!("{}{name}.m3u8", generation_prefix(asset));
         let cache = Some(if ended { FINAL } else { GROWING });
         let body = Bytes::from(text.clone());
@@ -121,7 +139,7 @@ impl Transcoder {
         };
         let etag = match put {
             Ok(stored) => stored.etag,
-            Err(ObjectError::Precondition { .. }) => self.take_over(name, &key, &text, body, cache).await?,
+            Err(ObjectError::Precondition { .. }) => self.take_over(name, &key, &text, ended, body, cache).await?,
             Err(error) => return Err(WorkError::again(error)),
         };
         let list = Playlist { name: name.to_owned(), etag, segments, ended };
@@ -134,6 +152,7 @@ impl Transcoder {
         name: &str,
         key: &str,
         text: &str,
+        ended: bool,
         body: Bytes,
         cache: Option<&str>,
     ) -> Result<String, WorkError> {
@@ -144,7 +163,9 @@ impl Transcoder {
         if there == text {
             return Ok(etag);
         }
-        if name != "master" && !extends(&there, text) {
+        // Masters are two: the first, which is made of the plan alone, and the final one.
+        let overtaken = if name == "master" { !ended } else { !extends(&there, text) };
+        if overtaken {
             return Err(WorkError::again(format!("{key} holds a list that this one does not extend")));
         }
         let stored =
@@ -163,7 +184,7 @@ impl Transcoder {
             after_ms: step.now.saturating_sub(asset.landed_at).unsigned_abs(),
         };
         let emissions = [attempt.emission(&asset.owner, Event::AssetPlayable(fact))];
-        match self.catalog.playable(&step, &asset.id, &emissions).await {
+        match self.catalog.playable(&step, &asset.id, asset.generation, &emissions).await {
             Err(error) if !error.is_conflict() => Err(error.into()),
             _ => Ok(()),
         }
@@ -214,16 +235,15 @@ fn generation(asset: &Asset) -> u32 {
 }
 
 /// The contiguous prefix of every rendition. All video renditions have the same one, since a run holds them all.
-fn stand(recipe: &Recipe, runs: &[Run], complete: bool) -> Result<Stand, WorkError> {
+fn stand(recipe: &Recipe, pictures: &[&Run], sound: &[&Run], complete: bool) -> Result<Stand, WorkError> {
     let mut renditions = Vec::new();
     if let Some(video) = &recipe.video {
-        let prefix = contiguous(runs, "video");
         for rung in &video.rungs {
-            renditions.push(rendition(&rung.name, &prefix, complete)?);
+            renditions.push(rendition(&rung.name, pictures, complete)?);
         }
     }
     if recipe.audio.is_some() {
-        renditions.push(rendition(AUDIO, &contiguous(runs, AUDIO), complete)?);
+        renditions.push(rendition(AUDIO, sound, complete)?);
     }
     // A file may announce a sound (or a picture) of which nothing can be decoded: once all is done it is left out.
     if complete {
@@ -231,20 +251,6 @@ fn stand(recipe: &Recipe, runs: &[Run], complete: bool) -> Result<Stand, WorkErr
     }
     let playable = !renditions.is_empty() && renditions.iter().all(|prefix| !prefix.media.segments.is_empty());
     Ok(Stand { renditions, playable, complete })
-}
-
-/// Runs in order as long as nothing is missing between them.
-fn contiguous<'r>(runs: &'r [Run], track: &str) -> Vec<&'r Run> {
-    let (mut chunk, mut number) = (0, 0);
-    let mut prefix = Vec::new();
-    for run in runs.iter().filter(|run| run.track == track) {
-        if (run.chunk, run.run) != (chunk, number) {
-            break;
-        }
-        prefix.push(run);
-        (chunk, number) = if run.is_last { (chunk + 1, 0) } else { (chunk, number + 1) };
-    }
-    prefix
 }
 
 fn rendition(name: &str, runs: &[&Run], ended: bool) -> Result<Prefix, WorkError> {
@@ -302,38 +308,5 @@ fn row(recipe: &Recipe, prefix: &Prefix) -> Rendition {
         bandwidth: number(prefix.media.bandwidth().0),
         frames: prefix.frames,
         bytes: number(prefix.media.segments.iter().map(|segment| segment.bytes).sum()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(chunk: i64, run: i64, is_last: bool) -> Run {
-        Run {
-            track: "video".into(),
-            chunk,
-            run,
-            start_us: 0,
-            end_us: 0,
-            frames: 1,
-            packets: 1,
-            errors: 0,
-            first_pts_us: 0,
-            last_pts_us: 0,
-            next_frame: None,
-            anchor: None,
-            renditions: Vec::new(),
-            is_last,
-        }
-    }
-
-    #[test]
-    fn a_prefix_ends_where_something_is_missing() {
-        let places = |runs: &[Run]| contiguous(runs, "video").iter().map(|r| (r.chunk, r.run)).collect::<Vec<_>>();
-        assert_eq!(places(&[run(0, 0, true), run(1, 0, true), run(3, 0, true)]), [(0, 0), (1, 0)]);
-        assert_eq!(places(&[run(1, 0, true)]), []);
-        assert_eq!(places(&[run(0, 0, false), run(1, 0, true)]), [(0, 0)], "chunk 0 has not ended");
-        assert_eq!(places(&[run(0, 0, false), run(0, 1, true), run(1, 0, true)]), [(0, 0), (0, 1), (1, 0)]);
     }
 }

@@ -1,5 +1,6 @@
 //! The recipe: what the planner decided and every chunk follows, kept in the job's row.
 
+use reelfleet_catalog::runs::Run;
 use reelfleet_domain::Rung;
 use reelfleet_fleet::WorkError;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ pub(crate) struct Recipe {
 }
 
 /// What is made of the pictures.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct VideoRecipe {
     /// Stream of the source.
     pub stream: u32,
@@ -36,6 +37,9 @@ pub(crate) struct VideoRecipe {
     pub sequential: bool,
     /// Chunks in all.
     pub chunks: u32,
+    /// Where a chain took over from chunks that did not fit together: the place of its first run (chunk, run).
+    #[serde(default)]
+    pub seam: Option<(u32, i64)>,
 }
 
 /// What is made of the sound.
@@ -47,6 +51,19 @@ pub(crate) struct AudioRecipe {
     pub bitrate: u32,
     /// The container can't be entered in the middle.
     pub sequential: bool,
+}
+
+impl VideoRecipe {
+    /// Pixels encoded for each second of media, all renditions together.
+    pub(crate) fn pixels_per_s(&self) -> f64 {
+        let pixels: f64 = self.rungs.iter().map(|rung| f64::from(rung.width) * f64::from(rung.height)).sum();
+        pixels * self.fps.unwrap_or(25.0)
+    }
+
+    /// Whether a run is the first of a chain that took over.
+    pub(crate) fn is_seam(&self, run: &Run) -> bool {
+        self.seam.is_some_and(|(chunk, number)| (i64::from(chunk), number) == (run.chunk, run.run))
+    }
 }
 
 impl Recipe {

@@ -33,11 +33,20 @@ fn executable() -> PathBuf {
 impl Endpoint {
     pub async fn start(postgres: Option<&str>) -> Self {
         let data = tempfile::tempdir().unwrap();
+        Self::run(data, &postgres.map_or_else(Vec::new, |url| vec!["--postgres", url])).await
+    }
+
+    /// On SQLite, with these faults.
+    pub async fn faulty(rules: &str) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let file = data.path().join("faults.json");
+        std::fs::write(&file, rules).unwrap();
+        Self::run(data, &["--faults", file.to_str().unwrap()]).await
+    }
+
+    async fn run(data: tempfile::TempDir, more: &[&str]) -> Self {
         let mut command = tokio::process::Command::new(executable());
-        command.args(["local", "--listen", "127.0.0.1:0", "--data"]).arg(data.path());
-        if let Some(url) = postgres {
-            command.args(["--postgres", url]);
-        }
+        command.args(["local", "--listen", "127.0.0.1:0", "--data"]).arg(data.path()).args(more);
         command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test-secret");
         let mut process = command
             .stdout(Stdio::piped())

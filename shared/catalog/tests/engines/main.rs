@@ -3,7 +3,12 @@
 //! The same story is told to both engines; it calls each function of the catalog and checks what others then see.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod auditing;
+mod deletions;
 mod endpoint;
+mod fallbacks;
+mod letters;
+mod storm;
 mod story;
 
 use endpoint::Endpoint;
@@ -19,4 +24,14 @@ async fn the_story_on_postgresql() {
     let cluster = endpoint::Postgres::start();
     let endpoint = Endpoint::start(Some(&cluster.url)).await;
     story::tell(&endpoint).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_processes_keep_the_invariants() {
+    let endpoint = Endpoint::faulty(storm::FAULTS).await;
+    let catalog = endpoint.catalog();
+    catalog.migrate(story::NOW).await.unwrap();
+    for seed in 1..=6 {
+        storm::blow(&catalog, seed).await;
+    }
 }

@@ -1,6 +1,7 @@
 //! One asset from its upload to its end, and the things that go wrong on the way.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use reelfleet_catalog::access::{ApiKeyRow, TicketRow};
 use reelfleet_catalog::assets::{End, Probed};
@@ -10,7 +11,7 @@ use reelfleet_catalog::publishing::{Playlist, Rendition};
 use reelfleet_catalog::runs::{Run, RunRendition};
 use reelfleet_catalog::tasks::{Leased, NewTask};
 use reelfleet_catalog::uploads::Upload;
-use reelfleet_catalog::{Catalog, Emission, Lease, Step};
+use reelfleet_catalog::{Catalog, CatalogError, Emission, Lease, Step};
 use reelfleet_domain::AssetState;
 use reelfleet_domain::playlist::Segment;
 use reelfleet_domain::policy::Refusal;
@@ -23,28 +24,28 @@ use uuid::Uuid;
 
 use crate::endpoint::Endpoint;
 
-const NOW: i64 = 1_790_000_000_000;
-const LEASE_MS: i64 = 90_000;
+pub const NOW: i64 = 1_790_000_000_000;
+pub const LEASE_MS: i64 = 90_000;
 
-fn id() -> Uuid {
+pub fn id() -> Uuid {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(1);
     Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 | u128::from(NEXT.fetch_add(1, Ordering::Relaxed)))
 }
 
-fn step(now: i64) -> Step {
+pub fn step(now: i64) -> Step {
     Step { now, op: id().to_string(), instance: "storyteller".into() }
 }
 
-fn emission(asset: AssetId, now: i64) -> Emission {
+pub fn emission(asset: AssetId, now: i64) -> Emission {
     Emission::new(EventId::from_uuid(id()), now, "default", "ann", None, Event::AssetDeleted(AssetOnly { asset }))
 }
 
-fn task(asset: AssetId, job: JobId, work: impl Fn(AssetTask) -> Task) -> NewTask {
+pub fn task(asset: AssetId, job: JobId, work: impl Fn(AssetTask) -> Task) -> NewTask {
     envelope(job, work(AssetTask { asset, generation: 1 }))
 }
 
-fn envelope(job: JobId, work: Task) -> NewTask {
+pub fn envelope(job: JobId, work: Task) -> NewTask {
     let envelope = TaskEnvelope {
         v: VERSION,
         task: TaskId::from_uuid(id()),
@@ -61,13 +62,21 @@ fn object(key: &str, etag: &str) -> ObjectRef {
     ObjectRef { bucket: "up".into(), key: key.into(), version_id: None, etag: etag.into(), size: 10 }
 }
 
-struct Landed {
-    asset: AssetId,
-    job: JobId,
-    probe: NewTask,
+#[derive(Debug)]
+pub struct Landed {
+    pub asset: AssetId,
+    pub job: JobId,
+    pub probe: NewTask,
 }
 
-async fn land(catalog: &Catalog, key: &str, upload: Option<&str>, asset: AssetId) -> Landed {
+pub async fn land(catalog: &Catalog, key: &str, upload: Option<&str>, asset: AssetId) -> Landed {
+    let landed = try_land(catalog, key, upload, asset).await.unwrap();
+    let again = try_land(catalog, key, upload, asset).await;
+    assert!(again.is_err_and(|error| error.is_conflict()), "the same object lands once");
+    landed
+}
+
+async fn try_land(catalog: &Catalog, key: &str, upload: Option<&str>, asset: AssetId) -> Result<Landed, CatalogError> {
     let (job, object) = (JobId::from_uuid(id()), object(key, "e1"));
     let event = ObjectEvent {
         change: ObjectChange::Created,
@@ -92,13 +101,11 @@ async fn land(catalog: &Catalog, key: &str, upload: Option<&str>, asset: AssetId
         raw: "{}",
         task: probe.clone(),
     };
-    catalog.land(&step(NOW), &landing, &[emission(asset, NOW)]).await.unwrap();
-    let again = catalog.land(&step(NOW), &landing, &[emission(asset, NOW)]).await;
-    assert!(again.unwrap_err().is_conflict(), "the same object lands once");
-    Landed { asset, job, probe }
+    catalog.land(&step(NOW), &landing, &[emission(asset, NOW)]).await?;
+    Ok(Landed { asset, job, probe })
 }
 
-async fn lease(catalog: &Catalog, now: i64, task: &NewTask) -> Lease {
+pub async fn lease(catalog: &Catalog, now: i64, task: &NewTask) -> Lease {
     match catalog.lease(&step(now), &task.envelope.task, LEASE_MS).await.unwrap() {
         Leased::Mine(lease) => *lease,
         other => panic!("{other:?}"),
@@ -117,12 +124,18 @@ pub async fn tell(endpoint: &Endpoint) {
     pictures_and_ends(&catalog).await;
     swept(&catalog, &film).await;
     positions(&catalog).await;
+    crate::auditing::tell(&catalog, &film).await;
+    crate::letters::tell(&catalog).await;
+    crate::fallbacks::tell(&catalog).await;
+    crate::deletions::tell(&catalog).await;
     outbox(&catalog).await;
 }
 
 async fn migrations(catalog: &Catalog) {
     assert!(catalog.check_schema().await.is_err(), "an empty database is not ours");
-    assert_eq!(catalog.migrate(NOW).await.unwrap(), 1);
+    let together = tokio::join!(catalog.migrate(NOW), catalog.migrate(NOW), catalog.migrate(NOW));
+    let ran = together.0.unwrap() + together.1.unwrap() + together.2.unwrap();
+    assert_eq!(ran, 1, "who migrates at the same time does it once");
     assert_eq!(catalog.migrate(NOW).await.unwrap(), 0, "a second time does nothing");
     catalog.check_schema().await.unwrap();
     let epoch = catalog.epoch("first").await.unwrap();
@@ -172,6 +185,7 @@ async fn uploads(catalog: &Catalog) -> AssetId {
         s3_upload_id: Some("s3".into()),
         fingerprint: None,
         request_key: Some("idem".into()),
+        checksum: Some("sha256".into()),
         state: "open".into(),
         created_at: NOW,
         expires_at: NOW + 1_000,
@@ -188,6 +202,21 @@ async fn uploads(catalog: &Catalog) -> AssetId {
     assert_eq!(catalog.expired_uploads(NOW + 2_000, 10).await.unwrap().len(), 1);
     assert!(catalog.close_upload(&step(NOW), &upload.id, "completed").await.unwrap());
     assert!(!catalog.close_upload(&step(NOW), &upload.id, "aborted").await.unwrap());
+    assert_eq!(catalog.upload(&upload.id).await.unwrap().unwrap().checksum.as_deref(), Some("sha256"));
+    let dropped = Upload {
+        id: UploadId::from_uuid(id()),
+        asset: AssetId::from_uuid(id()),
+        key: "in/dropped".into(),
+        request_key: None,
+        checksum: None,
+        ..upload.clone()
+    };
+    catalog.reserve_upload(&step(NOW), &dropped).await.unwrap();
+    assert!(catalog.close_upload(&step(NOW), &dropped.id, "aborted").await.unwrap());
+    let landed = try_land(catalog, "in/dropped", Some(&dropped.id.to_string()), dropped.asset).await;
+    assert!(landed.unwrap_err().is_conflict(), "what was aborted makes no asset");
+    assert_eq!(catalog.upload(&dropped.id).await.unwrap().unwrap().state, "aborted");
+    assert!(catalog.asset(&dropped.asset).await.unwrap().is_none());
     upload.asset
 }
 
@@ -200,7 +229,7 @@ async fn leases(catalog: &Catalog, film: &Landed) {
         "held by another"
     );
     assert!(catalog.extend(NOW, &first, LEASE_MS).await.unwrap());
-    catalog.retry(&step(NOW), &first, NOW + 50, "it broke", true).await.unwrap();
+    catalog.retry(&step(NOW), &first, NOW + 50, "it broke", Some("signal SIGSEGV")).await.unwrap();
     assert!(!catalog.extend(NOW, &first, LEASE_MS).await.unwrap(), "given back");
     assert!(matches!(catalog.lease(&step(NOW), &task.envelope.task, LEASE_MS).await.unwrap(), Leased::Later(50)));
     let second = lease(catalog, NOW + 50, task).await;
@@ -210,8 +239,15 @@ async fn leases(catalog: &Catalog, film: &Landed) {
     assert_eq!((third.token, third.attempts), (3, 2), "a release charges nothing");
     let late = lease(catalog, NOW + 200_000, task).await;
     assert_eq!(late.token, 4, "taken over after its end and the grace");
-    assert!(catalog.retry(&step(NOW), &third, NOW, "late", false).await.unwrap_err().is_conflict(), "fenced");
+    assert!(catalog.retry(&step(NOW), &third, NOW, "late", None).await.unwrap_err().is_conflict(), "fenced");
     catalog.continue_later(&step(NOW), &late).await.unwrap();
+    let dropped = lease(catalog, NOW, task).await;
+    // A caller that goes away in the middle leaves no transaction open for others to wait for.
+    let _ = tokio::time::timeout(Duration::from_millis(3), catalog.continue_later(&step(NOW), &dropped)).await;
+    let again = tokio::time::timeout(Duration::from_secs(2), lease(catalog, NOW, task)).await;
+    let again = again.expect("nobody waits for a caller that is gone");
+    assert_eq!(again.token, 6, "what was begun is carried through");
+    catalog.release(&step(NOW), &again, NOW).await.unwrap();
     assert!(
         matches!(catalog.lease(&step(NOW), &TaskId::from_uuid(id()), LEASE_MS).await.unwrap(), Leased::Over),
         "never was"
@@ -274,7 +310,7 @@ async fn processed(catalog: &Catalog, film: Landed) -> Landed {
     film
 }
 
-fn run_of(chunk: i64, run: i64, is_last: bool) -> Run {
+pub fn run_of(chunk: i64, run: i64, is_last: bool) -> Run {
     let segment = Segment { key: format!("t/{chunk}-{run}.m4s"), duration: 90_000, timescale: 90_000, bytes: 7 };
     let rendition = RunRendition {
         name: "270p".into(),
@@ -293,6 +329,7 @@ fn run_of(chunk: i64, run: i64, is_last: bool) -> Run {
         errors: 0,
         first_pts_us: 0,
         last_pts_us: 960_000,
+        next_pts_us: Some(1_000_000),
         next_frame: None,
         anchor: Some("{}".into()),
         renditions: vec![rendition],
@@ -310,8 +347,8 @@ async fn published(catalog: &Catalog, film: &Landed, publish: &NewTask) {
     let list = Playlist { etag: "f".into(), ..list };
     catalog.wrote_playlist(&step(NOW), &publisher, &list).await.unwrap();
     assert_eq!(catalog.playlists(&film.job).await.unwrap(), [list]);
-    catalog.playable(&step(NOW), &film.asset, &[emission(film.asset, NOW)]).await.unwrap();
-    assert!(catalog.playable(&step(NOW), &film.asset, &[]).await.unwrap_err().is_conflict(), "playable once");
+    catalog.playable(&step(NOW), &film.asset, 1, &[emission(film.asset, NOW)]).await.unwrap();
+    assert!(catalog.playable(&step(NOW), &film.asset, 1, &[]).await.unwrap_err().is_conflict(), "playable once");
     let rendition =
         |name: &str, size| Rendition { name: name.into(), codecs: "c".into(), size, bandwidth: 1, frames: 2, bytes: 3 };
     let renditions = [rendition("270p", Some((480, 270))), rendition("audio", None)];
@@ -349,7 +386,7 @@ async fn pictures_and_ends(catalog: &Catalog) {
     let probed = Probed { media: "image", report: "{}", duration_ms: None, width: Some(1), height: Some(1) };
     catalog.probed(&step(NOW), &probe, &probed, &[thumbs.clone(), extra.clone()], &[]).await.unwrap();
     let extra = lease(catalog, NOW, &extra).await;
-    catalog.give_up(&step(NOW), &extra, "no picture", &[emission(photo.asset, NOW)]).await.unwrap();
+    catalog.give_up(&step(NOW), &extra, None, &[emission(photo.asset, NOW)]).await.unwrap();
     let thumbs = lease(catalog, NOW, &thumbs).await;
     let picture =
         Picture { name: "p.jpg".into(), kind: "poster".into(), format: "jpeg".into(), width: 2, height: 3, bytes: 4 };
@@ -362,7 +399,7 @@ async fn pictures_and_ends(catalog: &Catalog) {
     let probe = lease(catalog, NOW, &junk.probe).await;
     let why = Refusal::new(ReasonCode::NotMedia, "not media");
     catalog
-        .end_asset(&step(NOW), &asset, Some(&probe), End::Refused, &why, &[emission(junk.asset, NOW)])
+        .end_asset(&step(NOW), &asset, Some((&probe, None)), End::Refused, &why, &[emission(junk.asset, NOW)])
         .await
         .unwrap();
     assert!(
@@ -375,7 +412,7 @@ async fn pictures_and_ends(catalog: &Catalog) {
     let doomed = land(catalog, "doomed", None, AssetId::from_uuid(id())).await;
     for attempt in 0..3 {
         let lease = lease(catalog, NOW, &doomed.probe).await;
-        catalog.retry(&step(NOW), &lease, NOW, &format!("crash {attempt}"), true).await.unwrap();
+        catalog.retry(&step(NOW), &lease, NOW, &format!("crash {attempt}"), Some("signal SIGSEGV")).await.unwrap();
     }
     let exhausted = catalog.lease(&step(NOW), &doomed.probe.envelope.task, LEASE_MS).await.unwrap();
     assert!(matches!(exhausted, Leased::Exhausted(_, error) if error == "crash 2"));
@@ -438,6 +475,7 @@ async fn outbox(catalog: &Catalog) {
     assert!(catalog.claim_leftovers(&taker(NOW + 4_000), 50).await.unwrap().is_empty(), "their writer still has time");
     let taken = catalog.claim_leftovers(&taker(NOW + 6_000), 50).await.unwrap();
     assert_eq!(taken.len(), 2);
+    assert!(catalog.outbox_holders().await.unwrap().contains(&("taker".to_owned(), 2)));
     assert!(catalog.claim_leftovers(&taker(NOW + 6_000), 50).await.unwrap().is_empty(), "taken");
     let ids: Vec<String> = taken.iter().map(|row| row.id.clone()).collect();
     catalog.put_off(NOW + 8_000, &ids).await.unwrap();

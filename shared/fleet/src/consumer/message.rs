@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use reelfleet_messages::Letter;
 use reelfleet_telemetry::{
     AckFailed, HandlerPanicked, LeaseLost, MessageFinished, MessageReceived, MessageRejected, SlotsBusy,
 };
@@ -14,16 +15,15 @@ use tokio::task::JoinError;
 use tokio::time::{Instant, timeout};
 
 use super::{Consumer, Handler};
-use crate::clock::millis;
 use crate::heart::{Heart, WorkLimits};
-use crate::keeper::{CAP_MARGIN, Held, Keeper, receive_cap_ms};
+use crate::keeper::{Held, Keeper, left_of, receive_cap};
 use crate::outcome::Outcome;
 use crate::protection::ScaleInProtection;
-use crate::queue::{BoxFuture, DeadLetter, Delivery, QueueError};
+use crate::queue::{BoxFuture, Delivery, QueueError};
 
 /// How long an interrupted handler may take to checkpoint before it is dropped.
 pub(super) const CHECKPOINT: Duration = Duration::from_secs(3);
-/// How long giving back may take once a second signal came.
+/// How long a handler's last step or an answer may take once the grace is over, or a second signal came.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Consumer {
@@ -47,7 +47,7 @@ impl Consumer {
         .emit();
         self.show_slots(0);
         let began = Instant::now();
-        let cap_ms = receive_cap_ms(delivery.first_received_ms, now_ms);
+        let cap = receive_cap(delivery.first_received_ms, now_ms, asked_at);
         let heart = Heart::new(
             self.settings.visibility,
             WorkLimits { stall: self.settings.stall, start_to_close: self.settings.start_to_close },
@@ -60,7 +60,7 @@ impl Consumer {
             receipt: delivery.receipt.clone(),
             visibility: self.settings.visibility,
             received_at: asked_at,
-            cap_ms,
+            cap,
             clock: self.clock.clone(),
             heart: heart.clone(),
         });
@@ -71,7 +71,7 @@ impl Consumer {
             ("lost", String::new())
         } else {
             let outcome = after_interrupt(answer, heart.interrupted().is_cancelled());
-            self.answer(&delivery, &outcome, cap_ms).await;
+            self.answer(&delivery, &outcome, cap).await;
             (outcome.label(), outcome.why().to_owned())
         };
         MessageFinished {
@@ -106,7 +106,7 @@ impl Consumer {
                 let given_time = tokio::select! {
                     biased;
                     ended = timeout(CHECKPOINT, &mut work) => ended.ok(),
-                    () = self.shutdown.aborted().cancelled() => None,
+                    () = self.hurry() => None,
                 };
                 match given_time {
                     Some(ended) => ended,
@@ -135,14 +135,12 @@ impl Consumer {
         Some(Outcome::retry(delivery.receive_count, format_args!("the handler panicked: {detail}")))
     }
 
-    async fn answer(&self, delivery: &Delivery, outcome: &Outcome, cap_ms: i64) {
+    async fn answer(&self, delivery: &Delivery, outcome: &Outcome, cap: Instant) {
         match outcome {
             Outcome::Done => self.delete(delivery).await,
             Outcome::Retry { after, .. } | Outcome::Release { after } => {
                 // Beyond the twelve hours the queue would refuse the call, and the message come back early.
-                let left_ms = cap_ms.saturating_sub(self.clock.now_ms()).saturating_sub(millis(CAP_MARGIN));
-                let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
-                self.give_back(delivery, (*after).min(left)).await;
+                self.give_back(delivery, (*after).min(left_of(cap))).await;
             }
             Outcome::Reject { why } => self.reject(delivery, why).await,
         }
@@ -159,8 +157,13 @@ impl Consumer {
     }
 
     async fn reject(&self, delivery: &Delivery, why: &str) {
-        let letter =
-            DeadLetter { reason: why.to_owned(), queue: self.name.to_string(), instance: self.instance.to_string() };
+        let letter = Letter {
+            reason: why.to_owned(),
+            queue: self.name.to_string(),
+            attempts: Some(i64::from(delivery.receive_count)),
+            at: Some(self.clock.now_ms()),
+            ..Letter::default()
+        };
         let sent = self.queue.send_dead_letter(delivery, &letter);
         if self.say("dead_letter", delivery, sent).await {
             MessageRejected { queue: &self.name, message_id: &delivery.message_id, reason: why }.emit();
@@ -168,7 +171,7 @@ impl Consumer {
         }
     }
 
-    /// Makes a call and says whether the queue took it. After a second signal it gets one second.
+    /// Makes a call and says whether the queue took it. Once the grace is over it gets one second.
     async fn say(
         &self,
         call: &'static str,
@@ -187,9 +190,9 @@ impl Consumer {
         false
     }
 
-    /// Completes a second after a second signal: no call is waited for longer.
+    /// Completes a second after the grace, or after a second signal: nothing is waited for longer.
     async fn hurry(&self) {
-        self.shutdown.aborted().cancelled().await;
+        self.shutdown.over().cancelled().await;
         tokio::time::sleep(LAST_WORDS).await;
     }
 

@@ -13,6 +13,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzed;
 mod output;
 mod probe;
 mod request;
@@ -29,7 +31,7 @@ pub use probe::{AudioStream, IndexReport, MediaKind, ProbeReport, VideoStream};
 pub use request::{
     AudioAnchor, AudioRequest, EncodeRequest, MediaLimits, PicturesRequest, Request, Rung, StillRequest, StoryboardSpec,
 };
-pub use validate::Invalid;
+pub use validate::{Invalid, MAX_STILL_SIDE, MAX_VIDEO_SIDE};
 
 /// Samples in one AAC frame; the audio grid counts in these.
 pub const AAC_FRAME: u64 = 1024;

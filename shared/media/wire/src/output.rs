@@ -93,6 +93,10 @@ pub struct RunEndReport {
     /// First and last presentation time in this run, from t0.
     pub first_pts_us: i64,
     pub last_pts_us: i64,
+    /// Pictures only: when the source's first picture behind this run is shown, as this decoder saw it; `None`: there is
+    /// none. Whoever makes what follows must begin with exactly that picture.
+    #[serde(default)]
+    pub next_pts_us: Option<i64>,
     /// Segments of each rendition in this run.
     pub segments: u32,
     /// Sound only: where the continuation finds its place.

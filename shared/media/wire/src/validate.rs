@@ -15,6 +15,10 @@ pub struct Invalid(pub String);
 const FAR_US: i64 = 10 * 366 * 86_400 * 1_000_000;
 /// The longest run or segment that can be asked for: 10 minutes.
 const LONGEST_SPAN_MS: u32 = 600_000;
+/// Largest side of a moving picture, coded, shown or made.
+pub const MAX_VIDEO_SIDE: u32 = 8192;
+/// Largest side of a still picture: what JPEG and GIF can say.
+pub const MAX_STILL_SIDE: u32 = 65_535;
 /// x264's presets; `placebo` is not among them.
 const PRESETS: [&str; 8] = ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"];
 
@@ -84,8 +88,8 @@ impl Rung {
         let named = (1..=32).contains(&self.name.len())
             && self.name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
         check(named, || "name of a rung is not 1–32 of a-z 0-9 - _".into())?;
-        within("width", self.width, 2, 8192)?;
-        within("height", self.height, 2, 8192)?;
+        within("width", self.width, 2, MAX_VIDEO_SIDE)?;
+        within("height", self.height, 2, MAX_VIDEO_SIDE)?;
         check(self.width.is_multiple_of(2) && self.height.is_multiple_of(2), || {
             format!("rung {} has an odd size", self.name)
         })?;

@@ -35,9 +35,14 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum Report {
-    /// First message: a trial child closed the jail around itself. `jail` says how strong it is.
+    /// First message: a trial child closed the jail around itself.
     Ready {
+        /// How strong it is, for people.
         jail: String,
+        /// How much of Landlock is in force: `full`, `partial` or `none`. seccomp is, in any case.
+        landlock: Landlock,
+        /// The version of the kernel's Landlock interface, 0 without Landlock.
+        landlock_abi: u32,
     },
     /// First and last message: no jail can be closed here.
     Refused {
@@ -62,6 +67,17 @@ pub enum Report {
         /// Most memory it held, in KiB.
         max_rss_kib: u64,
     },
+}
+
+/// How much of Landlock is in force in a jail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Landlock {
+    /// Every right that is asked for.
+    Full,
+    /// Those that an older kernel knows.
+    Partial,
+    None,
 }
 
 /// # Errors

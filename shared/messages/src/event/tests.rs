@@ -45,6 +45,8 @@ fn samples() -> Vec<Event> {
             renditions: vec!["1080p".into(), "audio".into()],
         }),
         Event::AssetFailed(stopped(ReasonCode::SourceReplaced, "the object was overwritten while it was processed")),
+        Event::AssetDeleting(AssetDeleting { asset, purge_at_ms: 1_800_000_000_000 }),
+        Event::AssetRestored(AssetRestored { asset, state: "ready".into() }),
         Event::AssetDeleted(AssetOnly { asset }),
         Event::JobQueued(fact(None)),
         Event::JobStarted(fact(None)),

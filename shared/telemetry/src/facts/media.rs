@@ -1,6 +1,6 @@
 //! What becomes of tasks, jobs and the decoder.
 
-use metrics::{counter, describe_counter, describe_histogram, histogram};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 /// An attempt of a task began and is counted.
 #[derive(Debug)]
@@ -108,7 +108,31 @@ impl EncodeFinished<'_> {
     }
 }
 
-/// A jailed decoder died or was killed; `cause` is signal, exit, stalled, timed_out or output_limit.
+/// A trial child has closed the jail, so decoders may run; `landlock` is full, partial or none. seccomp stands always.
+#[derive(Debug)]
+pub struct JailClosed<'a> {
+    pub program: &'a str,
+    /// How strong it is, in words.
+    pub jail: &'a str,
+    pub landlock: &'static str,
+    pub landlock_abi: u32,
+}
+
+impl JailClosed<'_> {
+    pub fn emit(&self) {
+        gauge!("reelfleet_jail_level", "seccomp" => "full", "landlock" => self.landlock).set(1.0);
+        gauge!("reelfleet_jail_landlock_abi").set(f64::from(self.landlock_abi));
+        tracing::info!(
+            program = self.program,
+            jail = self.jail,
+            landlock = self.landlock,
+            landlock_abi = self.landlock_abi,
+            "decoder ready, its jail closes"
+        );
+    }
+}
+
+/// A jailed decoder died or was killed; `cause` is signal, exit, stalled, timed_out, output_limit or protocol.
 #[derive(Debug)]
 pub struct DecoderCrashed<'a> {
     pub op: &'static str,
@@ -133,5 +157,7 @@ pub(super) fn describe() {
     describe_counter!("reelfleet_segment_bytes_total", "Bytes of segments stored, by rendition name.");
     describe_counter!("reelfleet_encoded_frames_total", "Video frames encoded.");
     describe_histogram!("reelfleet_encode_realtime_ratio", "Seconds of media encoded per second of work.");
+    describe_gauge!("reelfleet_jail_level", "1 for the level of the decoders' jail, by what holds how far.");
+    describe_gauge!("reelfleet_jail_landlock_abi", "Version of the kernel's Landlock interface, 0 without Landlock.");
     describe_counter!("reelfleet_decoder_crashes_total", "Jailed decoders that died, by operation and cause.");
 }

@@ -91,6 +91,36 @@ impl MessageRejected<'_> {
     }
 }
 
+/// A task was given up: its row has failed and its dead letter is in the outbox.
+#[derive(Debug)]
+pub struct TaskDead<'a> {
+    pub queue: &'a str,
+    /// Stable code of the reason.
+    pub code: &'static str,
+    pub reason: &'a str,
+}
+
+impl TaskDead<'_> {
+    pub fn emit(&self) {
+        counter!("reelfleet_tasks_dead_total", "queue" => self.queue.to_owned(), "code" => self.code).increment(1);
+        tracing::warn!(queue = self.queue, reason = self.reason, "task given up");
+    }
+}
+
+/// A redriven dead letter revived its task, and its asset if that had ended with it.
+#[derive(Debug)]
+pub struct TaskRevived {
+    pub kind: &'static str,
+    pub with_asset: bool,
+}
+
+impl TaskRevived {
+    pub fn emit(&self) {
+        counter!("reelfleet_tasks_revived_total", "kind" => self.kind).increment(1);
+        tracing::info!(kind = self.kind, with_asset = self.with_asset, "task revived by its dead letter");
+    }
+}
+
 /// A message stopped being ours while a handler worked on it; nothing of that handler is committed or acknowledged.
 #[derive(Debug)]
 pub struct LeaseLost<'a> {
@@ -108,6 +138,29 @@ impl LeaseLost<'_> {
             message = self.message_id,
             cause = self.cause,
             "lease lost, handler cancelled"
+        );
+    }
+}
+
+/// A compare-and-set of an attempt was refused: its task belongs to somebody else by now, or has ended. What the attempt
+/// made is garbage, and nothing else came of it.
+#[derive(Debug)]
+pub struct CommitRefused<'a> {
+    /// What the write would have done.
+    pub what: &'static str,
+    /// The lease token that it compared.
+    pub token: i64,
+    pub task: &'a str,
+}
+
+impl CommitRefused<'_> {
+    pub fn emit(&self) {
+        counter!("reelfleet_lease_commits_refused_total", "what" => self.what).increment(1);
+        tracing::warn!(
+            what = self.what,
+            task = self.task,
+            token = self.token,
+            "a late write was refused: the task is somebody else's, or has ended"
         );
     }
 }
@@ -240,6 +293,12 @@ pub(super) fn describe() {
     describe_counter!("reelfleet_messages_finished_total", "Messages a handler is through with, by outcome.");
     describe_histogram!("reelfleet_message_duration_seconds", "Time between receive and the end of the handler.");
     describe_counter!("reelfleet_messages_rejected_total", "Messages sent to a dead-letter queue with a reason.");
+    describe_counter!("reelfleet_tasks_dead_total", "Tasks given up, by queue and reason; each has a dead letter.");
+    describe_counter!("reelfleet_tasks_revived_total", "Tasks revived by a redriven dead letter.");
+    describe_counter!(
+        "reelfleet_lease_commits_refused_total",
+        "Writes of attempts that were refused because their lease was no longer theirs, by what they would have done."
+    );
     describe_counter!("reelfleet_leases_lost_total", "Messages whose lease was lost during work, by cause.");
     describe_counter!("reelfleet_visibility_extensions_total", "Successful extensions of a message's visibility.");
     describe_counter!("reelfleet_polls_failed_total", "Receive calls that failed, by cause.");

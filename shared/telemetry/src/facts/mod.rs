@@ -8,17 +8,17 @@ mod publish;
 mod storage;
 mod sweep;
 
-pub use media::{DecoderCrashed, EncodeFinished, JobFinished, SegmentBytes, TaskFinished, TaskStarted};
+pub use media::{DecoderCrashed, EncodeFinished, JailClosed, JobFinished, SegmentBytes, TaskFinished, TaskStarted};
 pub use message::{
-    AckFailed, HandlerPanicked, LeaseLost, MessageFinished, MessageReceived, MessageRejected, PollFailed,
-    ScaleInProtected, SlotsBusy, VisibilityExtended,
+    AckFailed, CommitRefused, HandlerPanicked, LeaseLost, MessageFinished, MessageReceived, MessageRejected,
+    PollFailed, ScaleInProtected, SlotsBusy, TaskDead, TaskRevived, VisibilityExtended,
 };
 pub use publish::{
     DuplicateSuppressed, EventPublished, EventPushed, HttpServed, OutboxRelayed, QueueDepth, RealtimeClients,
     WebhookAttempted,
 };
 pub use storage::{BatchShortfall, ObjectBytes, ObjectReadResumed};
-pub use sweep::{SweepFailed, Swept};
+pub use sweep::{AuditFound, SweepFailed, Swept};
 
 /// Registers a HELP text for every metric of this crate with the installed recorder.
 pub(crate) fn describe() {

@@ -35,7 +35,30 @@ impl SweepFailed<'_> {
     }
 }
 
+/// Something does not fit together. `code` is one of the audit's stable codes.
+#[derive(Debug)]
+pub struct AuditFound<'a> {
+    pub code: &'static str,
+    pub subject: &'a str,
+    pub detail: &'a str,
+    /// Of very many only the first are logged; all are counted.
+    pub logged: bool,
+}
+
+impl AuditFound<'_> {
+    pub fn emit(&self) {
+        counter!("reelfleet_audit_findings_total", "code" => self.code).increment(1);
+        if self.logged {
+            tracing::warn!(code = self.code, subject = self.subject, detail = self.detail, "something is off");
+        }
+    }
+}
+
 pub(super) fn describe() {
+    describe_counter!(
+        "reelfleet_audit_findings_total",
+        "Things that do not fit together, as scans find them, by code."
+    );
     describe_counter!("reelfleet_swept_total", "Things cleared away, by sweep.");
     describe_counter!("reelfleet_sweeps_failed_total", "Things that could not be cleared away, by sweep.");
 }

@@ -161,7 +161,7 @@ impl<'a> Encoder<'a> {
             (*f).sample_rate = AUDIO_RATE as i32;
             (*f).nb_samples = FRAME as i32;
             ffi::av_channel_layout_default(&mut (*f).ch_layout, 2);
-            check(ffi::av_frame_get_buffer(f, 0)).map_err(|_| Failure::internal("out of memory"))?;
+            check(ffi::av_frame_get_buffer(f, 0)).map_err(|_| Failure::memory("encoding its sound"))?;
             (*f).pts = self.start;
             for (i, plane) in self.waiting.iter_mut().enumerate() {
                 let to = std::slice::from_raw_parts_mut((*f).data[i].cast::<f32>(), FRAME);
@@ -214,7 +214,7 @@ impl<'a> Encoder<'a> {
     fn cut(&mut self, on_cut: OnCut<'_>) -> Result<(), Failure> {
         let samples = std::mem::take(&mut self.samples);
         let behind = self.segment_start + samples.len() as u64;
-        let segment = cmaf::segment(&samples, (behind * AAC_FRAME) as i64, self.segments + 1)?;
+        let segment = cmaf::segment(&samples, (behind * AAC_FRAME) as i64, 0, self.segments + 1)?;
         let info = SegmentInfo {
             rendition: RENDITION.into(),
             index: self.segments,

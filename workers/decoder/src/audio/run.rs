@@ -193,7 +193,7 @@ impl Work<'_> {
             match self.decoder.receive_frame(frame) {
                 Ok(()) => return Ok(true),
                 Err(Code::EOF) => return Ok(false),
-                Err(Code::NO_MEMORY) => return Err(Failure::internal("out of memory while decoding")),
+                Err(Code::NO_MEMORY) => return Err(Failure::memory("decoding its sound")),
                 Err(Code::AGAIN) => {}
                 Err(_) => {
                     self.errors += 1;
@@ -289,6 +289,7 @@ impl<'a> Runs<'a> {
             errors: errors - self.counted.1,
             first_pts_us: frame_us(self.start),
             last_pts_us: frame_us(self.behind.saturating_sub(1)),
+            next_pts_us: None,
             segments: self.segments - self.segments_before,
             anchor: placer.anchor_before((self.behind * AAC_FRAME) as i64),
             next_frame: Some(self.behind),

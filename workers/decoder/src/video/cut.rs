@@ -127,7 +127,7 @@ impl<'a> Cutter<'a> {
                 if cut {
                     self.cut(set.ticks)?;
                     if set.ticks >= self.run_border {
-                        self.end_run(set.us, counts)?;
+                        self.end_run(set.us, Some(set.us), counts)?;
                         if self.stop_after.is_some_and(|t| self.output.elapsed() >= t) {
                             self.run = None;
                             return Ok(Verdict::Stop);
@@ -159,8 +159,9 @@ impl<'a> Cutter<'a> {
         Ok(Verdict::GoOn)
     }
 
-    /// No more frames: the last one is shown until `end` (from t0, 90 kHz); `end_us` is where a continuation starts.
-    pub fn finish(mut self, end: i64, end_us: i64, counts: Counts) -> Result<(), Failure> {
+    /// No more frames: the last one is shown until `end` (from t0, 90 kHz); `end_us` is where a continuation starts,
+    /// `next_us` the time of the source's next frame.
+    pub fn finish(mut self, end: i64, end_us: i64, next_us: Option<i64>, counts: Counts) -> Result<(), Failure> {
         if self.run.is_none() {
             return Ok(());
         }
@@ -169,7 +170,7 @@ impl<'a> Cutter<'a> {
         self.end = Some(end);
         self.stand_still(end)?;
         self.cut(end)?;
-        self.end_run(end_us, counts)
+        self.end_run(end_us, next_us, counts)
     }
 
     /// Whether a frame at this time begins a segment.
@@ -190,7 +191,7 @@ impl<'a> Cutter<'a> {
         self.runs += 1;
     }
 
-    fn end_run(&mut self, end_us: i64, counts: Counts) -> Result<(), Failure> {
+    fn end_run(&mut self, end_us: i64, next_us: Option<i64>, counts: Counts) -> Result<(), Failure> {
         let Some(run) = self.run.take() else {
             return Ok(());
         };
@@ -205,6 +206,7 @@ impl<'a> Cutter<'a> {
                 errors: counts.errors - run.at_start.errors,
                 first_pts_us: run.first_us,
                 last_pts_us: run.last_us,
+                next_pts_us: next_us,
                 segments: self.segments - run.first_segment,
                 anchor: None,
                 next_frame: None,

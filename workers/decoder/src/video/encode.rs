@@ -43,6 +43,8 @@ struct Rendition<'a> {
     rung: &'a Rung,
     number: usize,
     encoder: Codec,
+    /// How long a picture waits for those that are decoded before it (ticks).
+    delay: i64,
     pending: VecDeque<Pending>,
     samples: Vec<Sample>,
     segments: u32,
@@ -113,6 +115,15 @@ fn open_x264(rung: &Rung, preset: &str, common: Common) -> Result<Codec, Failure
     Ok(encoder)
 }
 
+/// As many frames as the encoder reorders, at the nominal rate (ticks).
+fn reorder_delay(encoder: &Codec, rate: Ratio) -> i64 {
+    // SAFETY: the context is open, and nobody else has it.
+    let frames = i64::from(unsafe { (*encoder.as_ptr()).has_b_frames }.max(0));
+    let (num, den) = if rate.num > 0 && rate.den > 0 { (rate.num, rate.den) } else { (25, 1) };
+    let frame = i64::from(VIDEO_TIMESCALE) * i64::from(den) / i64::from(num);
+    frames * frame.max(1)
+}
+
 impl<'a> Rendition<'a> {
     fn open(
         rung: &'a Rung,
@@ -122,18 +133,20 @@ impl<'a> Rendition<'a> {
         collector: &'a Collector<'a>,
     ) -> Result<Self, Failure> {
         let encoder = open_x264(rung, preset, common)?;
+        let delay = reorder_delay(&encoder, common.frame_rate);
         let (body, codecs) = cmaf::video_header(
             encoder.extradata(),
             rung.width as u16,
             rung.height as u16,
             common.color,
             u32::try_from(rung.maxrate).unwrap_or(u32::MAX),
+            delay.unsigned_abs(),
         )?;
         collector.header(
             &OutputHeader::Init { rendition: rung.name.clone(), codecs, width: rung.width, height: rung.height },
             &body,
         )?;
-        Ok(Self { rung, number, encoder, pending: VecDeque::new(), samples: Vec::new(), segments: 0, collector })
+        Ok(Self { rung, number, encoder, delay, pending: VecDeque::new(), samples: Vec::new(), segments: 0, collector })
     }
 
     fn take(&mut self, job: Job) -> Result<(), Failure> {
@@ -194,7 +207,7 @@ impl<'a> Rendition<'a> {
             if !samples.first().is_some_and(|s| s.sync) {
                 return Err(Failure::encode("a segment does not begin with an IDR picture"));
             }
-            let segment = cmaf::segment(&samples, end, self.segments + 1)?;
+            let segment = cmaf::segment(&samples, end, self.delay, self.segments + 1)?;
             let info = SegmentInfo {
                 rendition: self.rung.name.clone(),
                 index: self.segments,

@@ -184,7 +184,7 @@ impl Graph {
         // SAFETY: no preconditions.
         let graph = unsafe { ffi::avfilter_graph_alloc() };
         if graph.is_null() {
-            return Err(Failure::internal("out of memory"));
+            return Err(Failure::memory("scaling it"));
         }
         let mut this = Self { graph, source: ptr::null_mut(), sinks: Vec::new(), shape };
         let (mut inputs, mut outputs) = (ptr::null_mut(), ptr::null_mut());

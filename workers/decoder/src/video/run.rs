@@ -70,6 +70,7 @@ pub fn run(input: &mut Input, request: &EncodeRequest, output: &Output) -> Resul
             decoder,
             graph: None,
             cutter: Some(Cutter::new(request, senders, &collector, output)),
+            output,
             clock: Clock::new(base, rate, request),
             waiting: VecDeque::new(),
             next: None,
@@ -194,6 +195,7 @@ struct Pipeline<'a> {
     decoder: Codec,
     graph: Option<Graph>,
     cutter: Option<Cutter<'a>>,
+    output: &'a Output,
     clock: Clock,
     /// Times of frames that are in the filters; `false` for those that only help the deinterlacer.
     waiting: VecDeque<(Moment, bool)>,
@@ -219,7 +221,8 @@ impl Pipeline<'_> {
     fn decode(&mut self) -> Result<Verdict, Failure> {
         let pre_roll = if self.request.deinterlace { PRE_ROLL_US } else { 0 };
         let need_us = self.request.start_us + self.request.t0_us - pre_roll;
-        let mut attempt = if self.request.sequential { seek::ATTEMPTS - 1 } else { 0 };
+        let (mut attempt, attempts) =
+            if self.request.sequential { (seek::SKIMMING, seek::ATTEMPTS) } else { (0, seek::PLANNED) };
         loop {
             let mut held = VecDeque::new();
             // At the very beginning there is nothing to seek: the input stands there.
@@ -228,8 +231,9 @@ impl Pipeline<'_> {
             }
             // Only now: Matroska reads its index at the first seek.
             bound_reading(self.input, self.video, self.base, self.request);
-            let may_retry = self.request.start_us > 0 && attempt + 1 < seek::ATTEMPTS;
-            match self.decode_from(held, may_retry)? {
+            let entered = self.request.start_us > 0 && attempt < seek::EVERY_PACKET;
+            let may_retry = self.request.start_us > 0 && attempt + 1 < attempts;
+            match self.decode_from(held, entered, may_retry)? {
                 Step::TooLate => {
                     attempt += 1;
                     self.decoder.flush();
@@ -243,16 +247,25 @@ impl Pipeline<'_> {
         }
     }
 
-    fn decode_from(&mut self, mut held: VecDeque<Packet>, may_retry: bool) -> Result<Step, Failure> {
+    /// `entered`: in the middle, at what an index or a flag calls a keyframe. A picture that refers to others is then no
+    /// beginning, whatever they say: many decoders show it all the same, made of nothing.
+    fn decode_from(&mut self, mut held: VecDeque<Packet>, entered: bool, may_retry: bool) -> Result<Step, Failure> {
         let mut frame = Frame::new()?;
         let mut first = may_retry;
+        let mut whole = !entered || self.decoder.waits_to_recover();
         let mut ended = false;
         loop {
             match self.decoder.receive_frame(&mut frame) {
                 Ok(()) => {
                     let moment = self.clock.time(&frame);
-                    if std::mem::take(&mut first) && moment.us > self.request.start_us {
+                    whole = whole || frame.stands_alone();
+                    if std::mem::take(&mut first) && (!whole || moment.us > self.request.start_us) {
                         return Ok(Step::TooLate);
+                    }
+                    if !whole && self.request.end_us.is_none_or(|end| moment.us < end) {
+                        // Missing rather than wrong: whoever compares this span with its neighbours will notice.
+                        frame.clear();
+                        continue;
                     }
                     let step = self.take(&mut frame, moment)?;
                     frame.clear();
@@ -263,7 +276,7 @@ impl Pipeline<'_> {
                 Err(Code::EOF) => return Ok(Step::More),
                 Err(Code::AGAIN) if ended => return Ok(Step::More),
                 Err(Code::AGAIN) => ended = self.feed(&mut held)?,
-                Err(Code::NO_MEMORY) => return Err(Failure::internal("out of memory while decoding")),
+                Err(Code::NO_MEMORY) => return Err(Failure::memory("decoding it")),
                 Err(_) => self.count_error(),
             }
         }
@@ -323,7 +336,7 @@ impl Pipeline<'_> {
         self.expect(&packet);
         match self.decoder.send_packet(Some(&packet)) {
             Ok(()) => {}
-            Err(Code::NO_MEMORY) => return Err(Failure::internal("out of memory while decoding")),
+            Err(Code::NO_MEMORY) => return Err(Failure::memory("decoding it")),
             Err(_) => self.count_error(),
         }
         Ok(false)
@@ -333,6 +346,8 @@ impl Pipeline<'_> {
         let start = self.request.start_us;
         let lead = if self.request.deinterlace { PRE_ROLL_US } else { 0 };
         if moment.us < start - lead {
+            // On the way to the span, which may be long.
+            self.output.progress(moment.us - start, 0)?;
             return Ok(Step::More);
         }
         let behind = self.request.end_us.is_some_and(|end| moment.us >= end);
@@ -446,7 +461,7 @@ impl Pipeline<'_> {
             (None, None) => (0, 0),
         };
         let end_us = self.request.end_us.unwrap_or(end_us);
-        cutter.finish(end, end_us, self.counts)?;
+        cutter.finish(end, end_us, self.next.map(|next| next.us), self.counts)?;
         Ok(Verdict::GoOn)
     }
 }

@@ -1,7 +1,7 @@
 //! Where to start reading so that a frame can be decoded.
 //!
-//! Guarantee: the first packet given to the decoder is a keyframe shown at or before the time needed, or the very first
-//! packet of the stream. Containers that land behind the time asked for (MPEG-TS, MPEG-PS, and MP4 with reordered
+//! Guarantee: the first packet given to the decoder is what the container calls a keyframe, shown at or before the time
+//! needed, or the very first packet of the stream. Containers that land behind the time asked for (MPEG-TS, MPEG-PS, and MP4 with reordered
 //! frames, whose index holds decode times) are asked again for earlier ones.
 
 use std::collections::VecDeque;
@@ -16,8 +16,14 @@ const EARLIER_US: [i64; 5] = [0, 1_000_000, 4_000_000, 16_000_000, 64_000_000];
 /// Most bytes of packets kept while skimming towards a keyframe.
 const MOST_HELD: usize = 64 << 20;
 
-/// Attempts there are; the last one starts at the beginning.
-pub const ATTEMPTS: usize = EARLIER_US.len() + 1;
+/// The attempt that reads from the beginning, and decodes from the last keyframe that is early enough.
+pub const SKIMMING: usize = EARLIER_US.len();
+/// The attempt that believes nothing: it decodes every packet from the beginning.
+pub const EVERY_PACKET: usize = SKIMMING + 1;
+/// Attempts for a planned span: one that would need every packet since the beginning is better made by a chain.
+pub const PLANNED: usize = EVERY_PACKET;
+/// Attempts there are.
+pub const ATTEMPTS: usize = EVERY_PACKET + 1;
 
 /// Goes to where the frames from `need_us` (on the source's clock) can be decoded. `attempt` counts up when decoding
 /// from where the one before led showed nothing early enough. Gives the packets that were read on the way, which come
@@ -44,7 +50,10 @@ pub fn position(
         }
     }
     input.rewind(video)?;
-    Ok((skim(input, video, base, need_us, None)?, ATTEMPTS - 1))
+    if attempt >= EVERY_PACKET {
+        return Ok((VecDeque::new(), EVERY_PACKET));
+    }
+    Ok((skim(input, video, base, need_us, None)?, SKIMMING))
 }
 
 /// The next keyframe, if it is early enough.

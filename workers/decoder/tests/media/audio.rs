@@ -17,7 +17,7 @@ fn ask(path: &Path, request: &AudioRequest) -> Answer {
 fn joined(path: &Path, answers: &[&Answer], name: &str) -> PathBuf {
     let mut behind = 0;
     for (info, body) in answers.iter().flat_map(|a| a.segments("audio")) {
-        let line = timeline(body);
+        let line = timeline(body, 0);
         assert_eq!(line.start, behind, "sound without a gap, from 0");
         assert_eq!(line.start % 1024, 0);
         assert_eq!(line.times.len(), info.frames as usize);

@@ -26,8 +26,22 @@ pub struct Timeline {
     pub times: Vec<i64>,
 }
 
-/// One segment: `styp`, `moof` with one track fragment, `mdat` of exactly the sizes said.
-pub fn timeline(segment: &[u8]) -> Timeline {
+/// The first box on this path.
+fn find<'b>(bytes: &'b [u8], path: &[&[u8; 4]]) -> Option<&'b [u8]> {
+    let (first, rest) = path.split_first()?;
+    let (_, body) = boxes(bytes).into_iter().find(|(kind, _)| kind == first)?;
+    if rest.is_empty() { Some(body) } else { find(body, rest) }
+}
+
+/// What the edit list of a header takes from every presentation time: one edit to the end, at normal speed.
+pub fn edit(header: &[u8]) -> i64 {
+    let Some(elst) = find(header, &[b"moov", b"trak", b"edts", b"elst"]) else { return 0 };
+    assert_eq!((be32(elst, 4), be32(elst, elst.len() - 4)), (1, 0x0001_0000));
+    if elst[0] == 1 { i64::from_be_bytes(elst[16..24].try_into().unwrap()) } else { i64::from(be32(elst, 12) as i32) }
+}
+
+/// One segment of a track with this [`edit`]: `styp`, `moof` with one track fragment, `mdat` of exactly the sizes said.
+pub fn timeline(segment: &[u8], edit: i64) -> Timeline {
     let top = boxes(segment);
     assert_eq!(top.iter().map(|b| b.0).collect::<Vec<_>>(), [b"styp", b"moof", b"mdat"]);
     let (mut start, mut decode, mut times, mut payload) = (0, 0, Vec::new(), 0);
@@ -43,9 +57,9 @@ pub fn timeline(segment: &[u8]) -> Timeline {
                     decode = start;
                 }
                 b"trun" => {
-                    // Version 1: signed offsets. Data offset always; flags of the first sample alone, or of each.
+                    // Data offset always; flags of the first sample alone, or of each.
                     let flags = be32(body, 0);
-                    assert_eq!(flags & !0x0404, 0x0100_0b01);
+                    assert_eq!(flags & !0x0100_0404, 0x0000_0b01);
                     let (first, each) = (flags & 0x004 != 0, flags & 0x400 != 0);
                     assert!(first != each);
                     let data = be32(body, 8) as usize;
@@ -56,7 +70,8 @@ pub fn timeline(segment: &[u8]) -> Timeline {
                     assert_eq!(first_flags, 0x0200_0000, "starts with a sync sample");
                     for sample in body[head..].chunks_exact(4 * fields) {
                         let offset = be32(sample, 4 * (fields - 1)) as i32;
-                        times.push(decode as i64 + i64::from(offset));
+                        assert!(offset >= 0, "FFmpeg knows no negative offsets");
+                        times.push(decode as i64 + i64::from(offset) - edit);
                         decode += u64::from(be32(sample, 0));
                         payload += be32(sample, 4) as usize;
                     }

@@ -1,10 +1,11 @@
 //! Spans: exactly their frames, at exactly their times, joined without a gap.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use reelfleet_wire::{OutputHeader, ReadStatus, Request};
 
-use crate::boxes::timeline;
+use crate::boxes::{edit, timeline};
 use crate::files::{self, make, open_gop, remuxed};
 use crate::parent::{self, Answer};
 
@@ -35,9 +36,10 @@ fn joined_times(answers: &[Answer]) -> Vec<i64> {
     let mut all: Vec<Vec<i64>> = Vec::new();
     let mut cuts: Vec<Vec<u64>> = Vec::new();
     for name in &names {
+        let edit = edit(answers[0].init(name).unwrap());
         let (mut times, mut starts, mut behind) = (Vec::new(), Vec::new(), None);
         for (info, body) in answers.iter().flat_map(|a| a.segments(name)) {
-            let line = timeline(body);
+            let line = timeline(body, edit);
             assert_eq!(line.start, info.start);
             assert_eq!(line.end - line.start, info.duration);
             assert_eq!(line.times.len(), info.frames as usize);
@@ -309,4 +311,37 @@ fn damage_is_skipped_and_counted() {
     let answer = &spans(&path, &[0], false)[0];
     let (end, frames, _, errors) = answer.done();
     assert!(end && errors > 0 && frames > 150, "{frames} frames, {errors} errors");
+}
+
+/// Every picture is called a keyframe, one in four seconds is one: an MP4 without `stss`.
+fn without_keyframes(name: &str, encoder: &str) -> PathBuf {
+    let honest = make(&format!("honest.{name}"), &format!("-f lavfi -i testsrc2=s=320x180:r=25:d=10 -c:v {encoder}"));
+    let mut bytes = fs::read(honest).unwrap();
+    let at = bytes.windows(4).position(|four| four == b"stss").unwrap();
+    bytes[at..at + 4].copy_from_slice(b"free");
+    let path = files::path(name);
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[test]
+fn an_index_that_lies_gives_no_picture_made_of_nothing() {
+    let codecs = [
+        ("liar.mpeg4.mp4", "mpeg4 -q:v 5 -g 100 -sc_threshold 1000000000"),
+        ("liar.mpeg2.mp4", "mpeg2video -q:v 5 -g 100 -bf 0 -sc_threshold 1000000000"),
+        ("liar.hevc.mp4", "libx265 -preset ultrafast -x265-params keyint=100:min-keyint=100:scenecut=0:log-level=none"),
+    ];
+    for (name, encoder) in codecs {
+        let path = without_keyframes(name, encoder);
+        // A chain believes nothing, and has everything.
+        exact(&path, &[0, 2_000_000], true);
+        // A chunk has what follows the next real keyframe, or nothing; its neighbour saw what it lacks.
+        let answers = spans(&path, &[0, 2_000_000, 5_000_000, 9_000_000], false);
+        assert_eq!(answers[0].runs().last().unwrap().next_pts_us, Some(2_000_000), "{name}");
+        for (answer, real) in answers[1..].iter().zip([4_000_000, 8_000_000, i64::MAX]) {
+            if let Some(run) = answer.runs().first() {
+                assert_eq!(run.first_pts_us, real, "{name}: a picture made of nothing");
+            }
+        }
+    }
 }

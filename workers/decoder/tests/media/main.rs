@@ -5,7 +5,11 @@
 mod audio;
 mod boxes;
 mod chunks;
+#[allow(dead_code)] // a part of it is for the tests of what stands around the decoder
+#[path = "../../../../tests/hostile/mod.rs"]
+mod corpus;
 mod files;
 mod looks;
 mod parent;
+mod references;
 mod refusals;

@@ -123,3 +123,21 @@ fn probing_reads_a_small_part() {
     let answer = parent::ask(&path, &request);
     assert!(answer.fetched * 10 < parent::size(&path), "{} bytes", answer.fetched);
 }
+
+#[test]
+fn a_clock_that_goes_back_is_said_and_never_a_shorter_film() {
+    let half = make("half.ts", "-f lavfi -i testsrc2=s=320x180:r=25:d=4 -f lavfi -i sine=d=4 -c:v mpeg2video -c:a mp2");
+    let mut bytes = fs::read(half).unwrap();
+    bytes.extend_from_within(..);
+    let path = written("twice.ts", &bytes);
+    let report = parent::probe(&path).unwrap();
+    let mut encode = parent::encode(&path, &report, &[180]);
+    encode.sequential = true;
+    let mut audio = parent::audio(&path, &report);
+    audio.sequential = true;
+    for request in [Request::Encode(encode), Request::Audio(audio)] {
+        let (code, why) = parent::ask(&path, &request).failed().unwrap_err();
+        assert_eq!(code, FailCode::Decode);
+        assert!(why.contains("clock goes back by"), "{why}");
+    }
+}

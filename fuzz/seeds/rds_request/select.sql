@@ -1,0 +1,1 @@
+WITH x AS (SELECT :a::text, a[1:2], "q:x", E'\':y' /* ; :z /* */ */) SELECT * FROM x;
