@@ -21,11 +21,11 @@ pub fn heavy_film() -> PathBuf {
     path
 }
 
-/// A stream without an index: its pictures are a chain of runs.
+/// A live recording, without duration and index: its pictures are a chain of runs.
 fn stream() -> PathBuf {
-    let path = media().join("drain-28.ts");
+    let path = media().join("drain-28.mkv");
     let source = text(&crate::crash::grainy_film());
-    ffmpeg::make(&path, &["-i", &source, "-t", "28", "-c", "copy", "-f", "mpegts"]);
+    ffmpeg::make(&path, &["-i", &source, "-t", "28", "-c", "copy", "-live", "1"]);
     path
 }
 
@@ -125,8 +125,8 @@ async fn a_busy_transcoder_that_is_asked_to_end_charges_nothing_and_loses_no_mor
 
     // A chain stops at the border that comes next, and what it made is committed.
     let mut third = Worker::start(&fleet, "transcoder", "third", &[("REELFLEET_GRACE_SECONDS", "30")]).await;
-    clients.drop_file("drain/stream.ts", &stream).await;
-    let chain = events.landed("stream.ts", SOON).await;
+    clients.drop_file("drain/stream.mkv", &stream).await;
+    let chain = events.landed("stream.mkv", SOON).await;
     let held = format!(
         "asset_id = '{chain}' AND kind = 'encode_chunk' AND state = 'leased' AND lease_owner = 'third' AND \
          (SELECT count(*) FROM run WHERE run.task_id = task.id) BETWEEN 1 AND 2 AND queue = 'transcode'"

@@ -114,13 +114,16 @@ impl Fleet {
 
     /// Whether these processes are ready: where each listens is in its environment.
     async fn all_ready(&self, pids: &[i64]) -> bool {
-        const LISTEN: [&str; 3] = ["REELFLEET_HEALTH_LISTEN", "REELFLEET_GATEWAY_LISTEN", "REELFLEET_NOTIFIER_LISTEN"];
         for pid in pids {
             let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             let environment = String::from_utf8_lossy(&environment).into_owned();
-            let mut variables = environment.split('\0').filter_map(|pair| pair.split_once('='));
-            let url = match variables.find(|(name, _)| LISTEN.contains(name)) {
-                Some((_, address)) => format!("http://{address}/readyz"),
+            let of = |variable: &str| {
+                let mut variables = environment.split('\0').filter_map(|pair| pair.split_once('='));
+                variables.find(|(name, _)| *name == variable).map(|(_, address)| address.to_owned())
+            };
+            // The notifier alone serves both on one port.
+            let url = match of("REELFLEET_HEALTH_LISTEN").or_else(|| of("REELFLEET_NOTIFIER_LISTEN")) {
+                Some(address) => format!("http://{address}/readyz"),
                 None => format!("{}/_reelfleet/health", self.clients.endpoint),
             };
             let answer = self.clients.http.get(url).send().await;

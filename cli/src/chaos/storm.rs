@@ -22,7 +22,7 @@ use super::schedule::{Blow, Deed, Schedule, Victim};
 use crate::http_client::{Http, empty, full};
 
 /// A victim that does not show up for so long is passed over.
-const WAIT: Duration = Duration::from_secs(3);
+const WAIT: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const ADMIN: Duration = Duration::from_secs(5);
 
@@ -60,14 +60,22 @@ impl Storm {
         let (began, mut befallen) = (Instant::now(), 0);
         let (mut diary, mut paused) = (Vec::new(), JoinSet::new());
         let mut taken = 0;
-        // The first ones are on their way when the first blow falls.
-        let mut open = uploads.div_ceil(kills.max(1));
-        self.gate.add_permits(open.min(uploads));
+        // A share of the uploads is on its way before each kill falls.
+        let (mut open, share) = (0, |kill: usize| (uploads * kill).div_ceil(kills.max(1)).min(uploads));
+        let mut let_in = |until: usize| {
+            self.gate.add_permits(until.saturating_sub(open));
+            open = open.max(until);
+        };
         for blow in schedule {
             if taken >= kills {
                 break;
             }
+            let_in(share(taken + 1));
             sleep(blow.after).await;
+            if matches!(blow.victim, Victim::Decoder | Victim::Relay) {
+                // They are there while there is work: the next share comes now.
+                let_in(share(taken + 2));
+            }
             if blow.victim == Victim::Endpoint {
                 // It counts from its start.
                 befallen += self.faults.befallen().await.unwrap_or(0);
@@ -76,9 +84,6 @@ impl Storm {
             if held.is_some() && blow.deed == Deed::Kill {
                 taken += 1;
                 self.faults.keep(blow.victim);
-                let more = (uploads * (taken + 1)).div_ceil(kills).min(uploads).saturating_sub(open);
-                self.gate.add_permits(more);
-                open += more;
             }
             let (deed, for_ms) = match blow.deed {
                 Deed::Kill => ("kill", None),
