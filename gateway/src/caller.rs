@@ -24,10 +24,15 @@ pub(crate) async fn authenticate(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let key = bearer(request.headers()).ok_or(AccessError::Unauthenticated)?;
-    let principal = app.keys.verify(key).await?;
+    let principal = principal(&app, request.headers()).await?;
     request.extensions_mut().insert(principal);
     Ok(next.run(request).await)
+}
+
+/// Whose API key the request shows.
+pub(crate) async fn principal(app: &App, headers: &HeaderMap) -> Result<Principal, Problem> {
+    let key = bearer(headers).ok_or(AccessError::Unauthenticated)?;
+    Ok(app.keys.verify(key).await?)
 }
 
 /// The bearer token (RFC 6750 section 2.1) of the one Authorization header; of two, none.

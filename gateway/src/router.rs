@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use reelfleet_access::Scope;
 
 use crate::app::App;
-use crate::caller::authenticate;
+use crate::caller::{authenticate, principal};
 use crate::front::{COMPLETION_ROUTE, cors, front};
 use crate::problem::{Code, Problem};
+use crate::serve::Peer;
 use crate::{assets, deletion, playback, proxy, tickets, uploads};
 
-/// All of the gateway. Health and metrics have an address of their own (REELFLEET_HEALTH_LISTEN).
+/// All of the gateway.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let keyed = Router::new()
         .route("/v1/uploads", post(uploads::create).get(uploads::list))
@@ -30,6 +33,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let media = Router::new()
         .route("/p/{token}/{*path}", get(playback::get).head(playback::head).options(playback::options))
         .layer(from_fn(playback::for_any_origin));
+    let health = app.context.health.router().layer(from_fn_with_state(app.clone(), metrics_for_operators));
     Router::new()
         .route("/", get(about))
         .merge(keyed)
@@ -38,6 +42,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .fallback(async || Problem::new(Code::NotFound, "there is no such route"))
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed, "see the header Allow"))
         .with_state(app.clone())
+        .merge(health)
         .layer(from_fn_with_state(app.clone(), cors))
         .layer(from_fn_with_state(app, front))
 }
@@ -48,4 +53,19 @@ async fn about(State(app): State<Arc<App>>) -> Json<serde_json::Value> {
         "version": env!("CARGO_PKG_VERSION"),
         "api": app.url("/v1"),
     }))
+}
+
+/// Load balancers see whether the process is well. Metrics are for this machine (a request that no proxy has handed on)
+/// and for keys with the scope `ops`.
+async fn metrics_for_operators(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, Problem> {
+    if request.uri().path() == "/metrics" && !is_from_here(&request) {
+        principal(&app, request.headers()).await?.require(Scope::Ops)?;
+    }
+    Ok(next.run(request).await)
+}
+
+fn is_from_here(request: &Request) -> bool {
+    let handed_on = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+    request.extensions().get::<Peer>().is_some_and(|Peer(peer)| peer.ip().to_canonical().is_loopback())
+        && !handed_on.iter().any(|header| request.headers().contains_key(*header))
 }

@@ -1,6 +1,9 @@
 //! Who is let in, whose things are seen, and what errors look like.
 
 use super::*;
+use axum::http::HeaderName;
+
+use crate::serve::Peer;
 
 #[tokio::test]
 async fn without_a_valid_key_no_route_does_anything() {
@@ -113,12 +116,27 @@ async fn bad_requests_say_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn health_and_metrics_are_not_for_everybody() {
+async fn health_is_for_load_balancers_and_metrics_for_operators() {
     let gateway = Gateway::with(World::default()).await;
-    for path in ["/metrics", "/livez", "/readyz", "/healthz"] {
-        let (status, problem) = gateway.call("GET", path, Value::Null).await;
-        assert_eq!((status.as_u16(), &problem["code"]), (404, &"not_found".into()), "{path}");
+    for path in ["/livez", "/readyz", "/healthz"] {
+        let (status, ..) = gateway.send(Request::get(path).body(Body::empty()).unwrap()).await;
+        assert!(status == 200 || status == 503, "{path}: {status}");
     }
+    let from = |peer: &str, header: Option<&str>| {
+        let mut request = Request::get("/metrics").body(Body::empty()).unwrap();
+        request.extensions_mut().insert(Peer(peer.parse().unwrap()));
+        if let Some(header) = header {
+            request.headers_mut().insert(header.parse::<HeaderName>().unwrap(), "192.0.2.7".parse().unwrap());
+        }
+        request
+    };
+    assert_eq!(gateway.send(from("127.0.0.1:5", None)).await.0, 200);
+    assert_eq!(gateway.send(from("[::ffff:127.0.0.1]:5", None)).await.0, 200);
+    assert_eq!(gateway.send(from("192.0.2.7:5", None)).await.0, 401);
+    assert_eq!(gateway.send(from("127.0.0.1:5", Some("x-forwarded-for"))).await.0, 401, "a proxy handed it on");
+    assert_eq!(gateway.send(keyed("GET", "/metrics", Value::Null)).await.0, 403, "a key without the scope");
+    let operator = Gateway::with(World { scopes: "ops".into(), ..World::default() }).await;
+    assert_eq!(operator.send(keyed("GET", "/metrics", Value::Null)).await.0, 200);
 }
 
 #[tokio::test]
