@@ -14,7 +14,7 @@ ASSETS ?= 1000
 KILLS ?= 200
 EVERY_MS ?= 4000
 
-.PHONY: help setup setup-test build media demo up chaos test test-long fuzz check fmt clean
+.PHONY: help setup setup-test web screenshots build media demo up chaos test test-long fuzz check fmt clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,7 +25,10 @@ setup: ## install what building and running needs (Debian packages)
 setup-test: setup ## install what the tests need besides
 	@scripts/setup.sh test
 
-build: setup ## build the executables
+web: ## build the web app: web/dist, which the executable embeds
+	@scripts/web.sh build
+
+build: setup web ## build the executables
 	cargo build --locked -p reelfleet-cli -p reelfleet-decoder
 
 $(MEDIA):
@@ -55,7 +58,11 @@ fuzz: setup ## one fuzz target, for a while: TARGET=… SECONDS=…; targets are
 	RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $(if $(filter $(TARGET),upload playback_path last_event_id),--features fleet) \
 	    $(TARGET) fuzz/corpus/$(TARGET) fuzz/seeds/$(TARGET) -- -max_total_time=$(SECONDS) -timeout=5 -rss_limit_mb=2048
 
-check: setup-test ## format, lints, arrows, licences, shell
+screenshots: build $(MEDIA) ## the two pictures that README shows: docs/screenshots
+	@scripts/setup.sh test
+	scripts/screenshots.sh $(MEDIA) docs/screenshots
+
+check: setup-test web ## format, lints, types, arrows, licences, shell
 	scripts/check.sh
 
 fmt: ## format everything

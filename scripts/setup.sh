@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing on a Debian 12 machine: `setup.sh build`, `setup.sh test`, `setup.sh media`. Safe to repeat.
+# Installs what is missing on a Debian 12 machine: `setup.sh build|web|test|media`. Safe to repeat.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 state=.reelfleet
@@ -33,6 +33,27 @@ build() {
 
 npm_missing() { command -v npm >/dev/null || debian npm; }
 
+# What the web app is built with. Debian 12 has Node 18; the build needs 20.19, which npm has as a package.
+web() {
+    npm_missing
+    local version
+    version=$(node --version | tr -d v)
+    if [ "$(printf '%s\n' 20.19.0 "$version" | sort -V | head -1)" != 20.19.0 ] && [ ! -x "$state/node/bin/node" ]; then
+        local arch=x64
+        [ "$(uname -m)" = aarch64 ] && arch=arm64
+        say "Node $version is too old for the web app: installing 20 beside it"
+        npm install --prefix "$state/node-package" --no-save --no-audit --no-fund --silent "node-linux-$arch@20" >&2
+        mkdir -p "$state/node"
+        ln -sfn "$PWD/$state/node-package/node_modules/node-linux-$arch/bin" "$state/node/bin"
+    fi
+    if ! cmp -s web/package-lock.json "$state/web.lock" || [ ! -d web/node_modules ]; then
+        say "installing the web app's packages"
+        [ -x "$state/node/bin/node" ] && local PATH=$PWD/$state/node/bin:$PATH
+        (cd web && npm ci --no-audit --no-fund --silent >&2)
+        cp web/package-lock.json "$state/web.lock"
+    fi
+}
+
 # The demo's film: Big Buck Bunny, 30 s of 1080p, CC BY 3.0 Blender Foundation.
 media() {
     [ -s "$state/media/video.mp4" ] && return
@@ -47,6 +68,7 @@ media() {
 # What the tests need: independent readers and clients, a PostgreSQL, a browser.
 test_tools() {
     build
+    web
     media
     debian ffmpeg shellcheck
     [ -x /usr/lib/postgresql/15/bin/initdb ] || command -v initdb >/dev/null || debian postgresql-15
@@ -69,7 +91,8 @@ test_tools() {
 
 case "${1:-}" in
     build) build ;;
+    web) web ;;
     media) media ;;
     test) test_tools ;;
-    *) die "usage: setup.sh build|media|test" ;;
+    *) die "usage: setup.sh build|web|media|test" ;;
 esac

@@ -9,6 +9,9 @@ pytest=$state/venv/bin/pytest
 began=$SECONDS
 step() { printf '\n== %s (%d s)\n' "$1" $((SECONDS - began)); }
 
+step 'the web app'
+scripts/web.sh build
+
 step 'executables'
 cargo build --locked --workspace --bins --examples
 
@@ -17,6 +20,9 @@ if [ "${1:-}" = long ]; then
     cargo nextest run --locked --workspace --run-ignored only --no-capture
     exit
 fi
+
+step 'unit tests of the web app'
+scripts/web.sh test
 
 step 'unit tests, both database engines, the pipeline'
 cargo nextest run --locked --workspace

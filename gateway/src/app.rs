@@ -1,23 +1,37 @@
 //! What the handlers share.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use reelfleet_access::Keys;
+use axum::http::HeaderValue;
+use reelfleet_access::{Keys, Principal, Via};
 use reelfleet_catalog::Catalog;
+use reelfleet_catalog::assets::Asset;
 use reelfleet_domain::policy::Policy;
 use reelfleet_fleet::{Context, MediaKind};
 use reelfleet_objects::{Multipart, Presigner};
+use tokio::sync::OnceCell;
 
+use crate::asset_view::Playback;
+use crate::auth::Accounts;
+use crate::auth::limits::{Buckets, too_often};
 use crate::options::{Checked, GatewayOptions, OptionsError};
+use crate::problem::Problem;
 
 /// One gateway's means.
 pub(crate) struct App {
     pub(crate) context: Context,
     pub(crate) catalog: Catalog,
     pub(crate) keys: Keys,
+    /// There if a session secret is.
+    pub(crate) accounts: Option<Accounts>,
+    /// Calls of one key or session, and of one user over all of them.
+    calls: (Buckets, Buckets),
     pub(crate) policy: Policy,
     pub(crate) presigner: Presigner,
     pub(crate) options: Checked,
+    /// The Content-Security-Policy of the web app's pages, once one was asked for.
+    pub(crate) web_policy: OnceCell<HeaderValue>,
 }
 
 impl App {
@@ -37,14 +51,33 @@ impl App {
                 })
                 .collect(),
         };
+        let options = options.check(&context.config.public_url)?;
+        let accounts = options.session.clone().map(|key| Accounts::new(catalog.clone(), key, options.sign_up));
+        let (rate, burst) = (options.rate_per_second, options.rate_burst);
         Ok(Arc::new(Self {
             keys: Keys::new(catalog.clone()),
+            accounts,
+            calls: (Buckets::new(rate, burst), Buckets::new(4.0 * rate, 4.0 * burst)),
             presigner: Presigner::new(context.clients.presign.clone()),
             policy,
-            options: options.check()?,
+            options,
+            web_policy: OnceCell::new(),
             context,
             catalog,
         }))
+    }
+
+    /// Counts a call of somebody; refuses it if there are too many.
+    pub(crate) fn count(&self, principal: &Principal) -> Result<(), Problem> {
+        let now = Instant::now();
+        let by = match principal.via {
+            Via::Key(id) => id.to_string(),
+            Via::Session(id) => id.to_string(),
+            Via::Ticket => String::new(),
+        };
+        self.calls.0.take(&by, now).map_err(too_often)?;
+        let user = format!("{}/{}", principal.tenant, principal.user());
+        self.calls.1.take(&user, now).map_err(too_often)
     }
 
     /// Epoch milliseconds.
@@ -55,6 +88,12 @@ impl App {
     /// Multipart uploads into a bucket.
     pub(crate) fn multipart(&self, bucket: &str) -> Multipart {
         Multipart::new(self.context.clients.s3.clone(), bucket)
+    }
+
+    /// Where an asset plays. None for one that is gone.
+    pub(crate) fn playback(&self, asset: &Asset) -> Option<Playback> {
+        let options = &self.options;
+        Playback::of(asset, &options.playback, &self.context.config.public_url, self.now(), options.playback_ttl_s)
     }
 
     /// An absolute URL of this origin.

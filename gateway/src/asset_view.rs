@@ -34,7 +34,7 @@ impl Playback {
         Some(Self { base: format!("{public_url}/p/{token}"), expires_at })
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}/{path}", self.base)
     }
 }
@@ -47,6 +47,10 @@ pub(crate) fn summary(asset: &Asset) -> Value {
     json!({
         "id": asset.id.to_string(),
         "name": asset.name,
+        "description": asset.description,
+        "tags": asset.tags,
+        "visibility": asset.visibility.as_str(),
+        "edition": asset.edition,
         "state": asset.state.as_str(),
         "reason": reason,
         "media": asset.media,
@@ -90,6 +94,16 @@ pub(crate) fn full(
     shown["progress"] = json!(job.map(|(_, _, percent)| percent));
     shown["job"] = json!(job.map(|(id, state, _)| json!({ "id": id.to_string(), "state": state })));
     shown["renditions"] = renditions.iter().map(rendition).collect();
+    with_playback(shown, asset, pictures, playback)
+}
+
+/// The same with where it plays, and its pictures.
+pub(crate) fn with_playback(
+    mut shown: Value,
+    asset: &Asset,
+    pictures: &[Picture],
+    playback: Option<&Playback>,
+) -> Value {
     shown["pictures"] = match playback {
         Some(playback) => pictures.iter().map(|p| picture(p, playback)).collect(),
         None => json!([]),
@@ -103,6 +117,34 @@ pub(crate) fn full(
         })
     }));
     shown
+}
+
+/// An asset of a list: with its smallest poster (or size of a still picture), and its storyboard's cues.
+pub(crate) fn listed(mut shown: Value, pictures: &[&Picture], playback: Option<&Playback>) -> Value {
+    let url = |kinds: [&str; 2], format: &str| {
+        let fits = |p: &&&Picture| kinds.contains(&p.kind.as_str()) && p.format == format;
+        playback.zip(pictures.iter().find(fits)).map(|(playback, picture)| playback.url(&picture.name))
+    };
+    shown["thumbnail"] = json!(url(["poster", "size"], "jpeg"));
+    shown["storyboard"] = json!(url(["cues", "cues"], "vtt"));
+    shown
+}
+
+/// What strangers see of an asset that is open: nothing of its source, its owner's account or its work.
+pub(crate) fn open(asset: &Asset) -> Value {
+    json!({
+        "id": asset.id.to_string(),
+        "name": asset.name,
+        "description": asset.description,
+        "tags": asset.tags,
+        "visibility": asset.visibility.as_str(),
+        "state": asset.state.as_str(),
+        "media": asset.media,
+        "duration_ms": asset.duration_ms,
+        "width": asset.width,
+        "height": asset.height,
+        "playable_at": asset.playable_at.map(rfc3339),
+    })
 }
 
 fn rendition(rendition: &Rendition) -> Value {
@@ -131,6 +173,8 @@ fn picture(picture: &Picture, playback: &Playback) -> Value {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use reelfleet_catalog::details::Visibility;
+
     use super::*;
 
     pub(crate) fn asset(state: AssetState) -> Asset {
@@ -156,6 +200,10 @@ pub(crate) mod tests {
             reason_detail: None,
             version: 3,
             described: 0,
+            description: String::new(),
+            tags: Vec::new(),
+            visibility: Visibility::Private,
+            edition: 1,
             landed_at: 1_000,
             playable_at: Some(3_500),
             ready_at: None,

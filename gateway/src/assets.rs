@@ -1,7 +1,7 @@
-//! `/v1/assets`: what a tenant has.
+//! `/v1/assets`: what the caller has.
 //!
-//! Guarantee: only assets of the caller's tenant are seen; a page is at most [`MAX_PAGE`] and its cursor stays good while
-//! assets come and go.
+//! Guarantee: only what the caller may see is seen ([`Sight`]); a page is at most [`MAX_PAGE`] and its cursor stays good
+//! while assets come and go.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use reelfleet_access::Scope;
-use reelfleet_catalog::assets::Asset;
+use reelfleet_access::{Principal, Scope, Sight};
+use reelfleet_catalog::assets::{Asset, Listing};
 use reelfleet_domain::AssetState;
 use reelfleet_messages::AssetId;
 use serde::Deserialize;
@@ -20,19 +20,23 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::app::App;
-use crate::asset_view::{Playback, full, summary};
+use crate::asset_view::{full, listed, summary};
 use crate::caller::{Caller, text_of};
+use crate::captions;
 use crate::deletion::deletion;
 use crate::problem::{Code, Problem};
 
 const PAGE: u32 = 25;
 const MAX_PAGE: u32 = 100;
+/// Characters that can be looked for.
+const MAX_TEXT: usize = 200;
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Wanted {
     cursor: Option<String>,
     limit: Option<u32>,
     state: Option<String>,
+    q: Option<String>,
     bucket: Option<String>,
     key: Option<String>,
 }
@@ -46,16 +50,14 @@ pub(crate) async fn list(
     let principal = caller.with(Scope::AssetsRead)?;
     let invalid = |detail: String| Problem::new(Code::InvalidRequest, detail);
     let Query(wanted) = wanted.map_err(|_| {
-        invalid(format!("the query holds limit (1 to {MAX_PAGE}), cursor, state, bucket and key, each at most once"))
+        invalid(format!("the query holds limit (1 to {MAX_PAGE}), cursor, state, q, bucket and key, each at most once"))
     })?;
-    let limit = wanted.limit.unwrap_or(PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(invalid(format!("limit is 1 to {MAX_PAGE}")));
-    }
+    let limit = limit(wanted.limit)?;
     match (&wanted.bucket, &wanted.key) {
         (Some(bucket), Some(key)) => {
-            let found = app.catalog.assets_of_key(&principal.tenant, bucket, key, i64::from(limit));
-            return Ok(Json(page(&found.await?, None)).into_response());
+            let mut found = app.catalog.assets_of_key(&principal.tenant, bucket, key, i64::from(limit)).await?;
+            found.retain(|asset| principal.may_see(&Sight::of(asset)));
+            return Ok(Json(page(&app, &found, None, summary).await?).into_response());
         }
         (None, None) => {}
         _ => return Err(invalid("bucket and key come together".to_owned())),
@@ -67,32 +69,94 @@ pub(crate) async fn list(
             invalid(format!("state is one of {}", known.join(", ")))
         })?),
     };
-    let before = match wanted.cursor.as_deref() {
-        None => None,
-        Some(cursor) => {
-            let id = read_cursor(cursor).ok_or_else(|| invalid("cursor is not one of ours".to_owned()))?;
-            Some(id.to_string())
+    let before = before(wanted.cursor.as_deref())?;
+    let assets = app.catalog.assets(Listing {
+        tenant: &principal.tenant,
+        owner: principal.lists_of(),
+        before: before.as_deref(),
+        state,
+        text: text(wanted.q.as_deref())?,
+        limit: one_more(limit),
+    });
+    let (assets, next) = cut(assets.await?, limit);
+    let page = page(&app, &assets, next.as_deref(), summary).await?;
+    let mut query = form_urlencoded::Serializer::new(format!("limit={limit}"));
+    query.extend_pairs(state.map(|state| ("state", state.as_str())));
+    query.extend_pairs(wanted.q.as_deref().map(|text| ("q", text)));
+    Ok(paged("/v1/assets", query, next.as_deref(), page))
+}
+
+/// How many a page is asked to hold.
+pub(crate) fn limit(asked: Option<u32>) -> Result<u32, Problem> {
+    let limit = asked.unwrap_or(PAGE);
+    if (1..=MAX_PAGE).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(Problem::new(Code::InvalidRequest, format!("limit is 1 to {MAX_PAGE}")))
+    }
+}
+
+/// What is looked for.
+pub(crate) fn text(asked: Option<&str>) -> Result<Option<&str>, Problem> {
+    match asked {
+        Some(text) if text.chars().count() > MAX_TEXT || text.contains('\0') => {
+            Err(Problem::new(Code::InvalidRequest, format!("q is a text of at most {MAX_TEXT} characters")))
         }
-    };
-    // One more than asked for tells whether there is another page.
-    let rows = i64::from(limit) + 1;
-    let mut assets = app.catalog.assets(&principal.tenant, before.as_deref(), state, rows).await?;
+        other => Ok(other),
+    }
+}
+
+/// The id that a cursor stands for.
+pub(crate) fn before(cursor: Option<&str>) -> Result<Option<String>, Problem> {
+    let known =
+        |cursor| read_cursor(cursor).ok_or_else(|| Problem::new(Code::InvalidRequest, "cursor is not one of ours"));
+    Ok(cursor.map(known).transpose()?.map(|id| id.to_string()))
+}
+
+/// One more than asked for tells whether there is another page.
+pub(crate) fn one_more(limit: u32) -> i64 {
+    i64::from(limit) + 1
+}
+
+/// A page of what was read, and the cursor of the next one.
+pub(crate) fn cut(mut assets: Vec<Asset>, limit: u32) -> (Vec<Asset>, Option<String>) {
     let more = assets.len() > limit as usize;
     assets.truncate(limit as usize);
     let next = assets.last().filter(|_| more).map(|asset| cursor(&asset.id));
-    let mut response = Json(page(&assets, next.as_deref())).into_response();
+    (assets, next)
+}
+
+/// The answer, with a link to the next page (RFC 8288).
+pub(crate) fn paged(
+    path: &str,
+    mut query: form_urlencoded::Serializer<'_, String>,
+    next: Option<&str>,
+    page: Value,
+) -> Response {
+    let mut response = Json(page).into_response();
     if let Some(next) = next {
-        let state = state.map_or(String::new(), |state| format!("&state={}", state.as_str()));
-        let link = format!("</v1/assets?limit={limit}{state}&cursor={next}>; rel=\"next\"");
+        let link = format!("<{path}?{}>; rel=\"next\"", query.append_pair("cursor", next).finish());
         if let Ok(link) = HeaderValue::from_str(&link) {
             response.headers_mut().insert(header::LINK, link);
         }
     }
-    Ok(response)
+    response
 }
 
-fn page(assets: &[Asset], next: Option<&str>) -> Value {
-    json!({ "assets": assets.iter().map(summary).collect::<Vec<_>>(), "next_cursor": next })
+/// Assets as they are shown, with pictures.
+pub(crate) async fn page(
+    app: &App,
+    assets: &[Asset],
+    next: Option<&str>,
+    show: fn(&Asset) -> Value,
+) -> Result<Value, Problem> {
+    let ids: Vec<AssetId> = assets.iter().map(|asset| asset.id).collect();
+    let pictures = app.catalog.pictures_of_each(&ids).await?;
+    let shown = assets.iter().map(|asset| {
+        let its: Vec<_> = pictures.iter().filter(|(id, _)| *id == asset.id).map(|(_, picture)| picture).collect();
+        listed(show(asset), &its, app.playback(asset).as_ref())
+    });
+    Ok(json!({ "assets": shown.collect::<Vec<_>>(), "next_cursor": next }))
 }
 
 /// A cursor: the last id of a page, in a form that says "do not look inside".
@@ -113,28 +177,29 @@ pub(crate) async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let principal = caller.with(Scope::AssetsRead)?;
-    let id: AssetId = id.parse().map_err(|_| Problem::not_found())?;
-    let asset = app.catalog.asset(&id).await?;
-    let asset = asset.filter(|asset| principal.sees(&asset.tenant)).ok_or_else(Problem::not_found)?;
+    let asset = seen(&app, &principal, &id).await?;
+    let id = asset.id;
     let (job, renditions, pictures) = tokio::try_join!(
         app.catalog.job_of(&id),
         app.catalog.renditions(&id, asset.generation),
         app.catalog.pictures(&id, asset.generation),
     )?;
-    let playback = Playback::of(
-        &asset,
-        &app.options.playback,
-        &app.context.config.public_url,
-        app.now(),
-        app.options.playback_ttl_s,
-    );
+    let playback = app.playback(&asset);
     let mut shown = full(&asset, job.as_ref(), &renditions, &pictures, playback.as_ref());
+    shown["captions"] = captions::of(&app, &asset).await?;
     shown["deletion"] = deletion(&app, &asset).await?;
     Ok(with_etag(&headers, shown.to_string()))
 }
 
+/// An asset, if it exists for the caller.
+pub(crate) async fn seen(app: &App, principal: &Principal, id: &str) -> Result<Asset, Problem> {
+    let id: AssetId = id.parse().map_err(|_| Problem::not_found())?;
+    let asset = app.catalog.asset(&id).await?;
+    asset.filter(|asset| principal.may_see(&Sight::of(asset))).ok_or_else(Problem::not_found)
+}
+
 /// The body, or 304 if the caller has it (RFC 9110 section 13.1.2).
-fn with_etag(headers: &HeaderMap, body: String) -> Response {
+pub(crate) fn with_etag(headers: &HeaderMap, body: String) -> Response {
     let etag = format!("\"{}\"", hex::encode(&Sha256::digest(&body)[..16]));
     let common = [(header::ETAG, etag.as_str()), (header::CACHE_CONTROL, "private, no-cache")];
     let has_it = text_of(headers, header::IF_NONE_MATCH.as_str()).is_some_and(|list| {

@@ -9,6 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use reelfleet_access::keys::PREFIX;
 use reelfleet_access::{AccessError, Principal, Scope};
 use serde::de::DeserializeOwned;
 
@@ -18,21 +19,26 @@ use crate::problem::{Code, Problem};
 /// Largest JSON body (bytes).
 const MAX_BODY: usize = 64 * 1024;
 
-/// Lets a request through that shows a valid API key.
+/// Lets a request through that shows a valid access token or API key, as long as there are not too many of them.
 pub(crate) async fn authenticate(
     State(app): State<Arc<App>>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     let principal = principal(&app, request.headers()).await?;
+    app.count(&principal)?;
     request.extensions_mut().insert(principal);
     Ok(next.run(request).await)
 }
 
-/// Whose API key the request shows.
+/// Whose API key (`rf_…`) or access token the request shows.
 pub(crate) async fn principal(app: &App, headers: &HeaderMap) -> Result<Principal, Problem> {
-    let key = bearer(headers).ok_or(AccessError::Unauthenticated)?;
-    Ok(app.keys.verify(key).await?)
+    let token = bearer(headers).ok_or(AccessError::Unauthenticated)?;
+    if token.starts_with(PREFIX) {
+        return Ok(app.keys.verify(app.now(), token).await?);
+    }
+    let accounts = app.accounts.as_ref().ok_or(AccessError::Unauthenticated)?;
+    Ok(accounts.sessions.verify(app.now(), token).await?)
 }
 
 /// The bearer token (RFC 6750 section 2.1) of the one Authorization header; of two, none.
@@ -51,6 +57,11 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 pub(crate) struct Caller(Principal);
 
 impl Caller {
+    /// The caller, whatever it may do.
+    pub(crate) fn anybody(self) -> Principal {
+        self.0
+    }
+
     /// The caller, if it holds the scope.
     pub(crate) fn with(self, scope: Scope) -> Result<Principal, Problem> {
         self.0.require(scope)?;

@@ -97,7 +97,8 @@ pub(crate) async fn restore(
     Ok(Json(summary(&own(&app, &principal, &id).await?)).into_response())
 }
 
-async fn own(app: &App, principal: &Principal, id: &str) -> Result<Asset, Problem> {
+/// An asset that the caller controls.
+pub(crate) async fn own(app: &App, principal: &Principal, id: &str) -> Result<Asset, Problem> {
     let id: AssetId = id.parse().map_err(|_| Problem::not_found())?;
     let asset = app.catalog.asset(&id).await?;
     asset.filter(|asset| principal.controls(&asset.tenant, &asset.owner)).ok_or_else(Problem::not_found)

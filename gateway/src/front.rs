@@ -1,7 +1,7 @@
 //! What happens to every request: an id, a time limit, the log line, the security headers, CORS.
 //!
-//! Guarantee: the log line names the route's pattern and, for the API, the path; never a query string, a header or a
-//! playback token. A page of another origin may call the API only if its origin is configured.
+//! Guarantee: the log line names the route's pattern and, for the API, the path; never a query string, a header or the
+//! token of a playback URL or a review link. A page of another origin may call the API only if its origin is configured.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +38,8 @@ pub(crate) async fn front(State(app): State<Arc<App>>, mut request: Request, nex
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
     let method = known(request.method());
-    let path = if route.starts_with("/v1/") { request.uri().path().to_owned() } else { route.to_owned() };
+    let told = route.starts_with("/v1/") && !route.contains("{token}");
+    let path = if told { request.uri().path().to_owned() } else { route.to_owned() };
     let limit = if route == COMPLETION_ROUTE { COMPLETION_LIMIT } else { LIMIT };
     let span = tracing::info_span!("request", request_id = %id);
     let readable = percent_decode_str(request.uri().path()).decode_utf8().is_ok();
@@ -98,8 +99,8 @@ pub(crate) async fn cors(State(app): State<Arc<App>>, request: Request, next: Ne
             let mut response = StatusCode::NO_CONTENT.into_response();
             let headers = response.headers_mut();
             for (name, value) in [
-                (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE"),
-                (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, idempotency-key, if-none-match"),
+                (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, PUT, DELETE"),
+                (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, idempotency-key, if-match, if-none-match"),
                 (header::ACCESS_CONTROL_MAX_AGE, "600"),
             ] {
                 headers.insert(name, HeaderValue::from_static(value));

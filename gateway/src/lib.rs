@@ -12,8 +12,12 @@
 mod app;
 mod asset_view;
 mod assets;
+mod auth;
 mod caller;
+mod captions;
 mod deletion;
+mod details;
+mod explore;
 mod front;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzed;
@@ -23,11 +27,13 @@ mod playback;
 mod problem;
 mod proxy;
 mod range;
+mod review;
 mod router;
 mod serve;
 mod tickets;
 mod upload_rules;
 mod uploads;
+mod web;
 
 #[cfg(test)]
 mod tests;
@@ -36,7 +42,7 @@ use reelfleet_catalog::Catalog;
 use reelfleet_fleet::Context;
 use tokio::net::TcpListener;
 
-pub use options::{GatewayOptions, OptionsError};
+pub use options::{GatewayOptions, OptionsError, SignUp};
 
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]

@@ -4,8 +4,19 @@
 
 use std::net::SocketAddr;
 
-use clap::Args;
-use reelfleet_access::PlaybackKey;
+use clap::{Args, ValueEnum};
+use reelfleet_access::{PlaybackKey, SessionKey};
+
+/// Who may make an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SignUp {
+    /// Everybody; the very first becomes administrator
+    Open,
+    /// Whoever an administrator invites
+    Invited,
+    /// Nobody
+    Closed,
+}
 
 /// Options of the gateway; flags win over the environment.
 #[derive(Args, Clone)]
@@ -31,6 +42,21 @@ pub struct GatewayOptions {
     /// Seconds that a deleted asset can be restored
     #[arg(long, env = "REELFLEET_RESTORE_SECONDS", default_value_t = 7 * 24 * 3600)]
     pub restore_seconds: u32,
+    /// Secret that signs sessions, at least 32 bytes; the same for all gateways. Without it there are no accounts
+    #[arg(long, env = "REELFLEET_SESSION_SECRET", hide_env_values = true)]
+    pub session_secret: Option<String>,
+    /// Who may make an account
+    #[arg(long, env = "REELFLEET_SIGN_UP", value_enum, default_value = "closed")]
+    pub sign_up: SignUp,
+    /// Proxies in front that add to X-Forwarded-For; 0: the header is not believed
+    #[arg(long, env = "REELFLEET_TRUSTED_PROXIES", default_value_t = 0)]
+    pub trusted_proxies: u8,
+    /// Calls a second of one API key or session, for ever; of one user four times as many
+    #[arg(long, env = "REELFLEET_RATE_PER_SECOND", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate_per_second: u32,
+    /// Calls at once of one API key or session; of one user four times as many
+    #[arg(long, env = "REELFLEET_RATE_BURST", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate_burst: u32,
 }
 
 impl std::fmt::Debug for GatewayOptions {
@@ -39,6 +65,7 @@ impl std::fmt::Debug for GatewayOptions {
             .field("listen", &self.listen)
             .field("notifier_url", &self.notifier_url)
             .field("web_origins", &self.web_origins)
+            .field("sign_up", &self.sign_up)
             .finish_non_exhaustive()
     }
 }
@@ -56,6 +83,11 @@ pub struct OptionsError {
 /// Options in the form in which they are used.
 pub(crate) struct Checked {
     pub(crate) playback: PlaybackKey,
+    pub(crate) session: Option<SessionKey>,
+    pub(crate) sign_up: SignUp,
+    pub(crate) trusted_proxies: u8,
+    pub(crate) rate_per_second: f64,
+    pub(crate) rate_burst: f64,
     /// `host:port` of the notifier.
     pub(crate) notifier: String,
     pub(crate) web_origins: Vec<String>,
@@ -65,11 +97,14 @@ pub(crate) struct Checked {
 }
 
 impl GatewayOptions {
-    /// Checks the values.
-    pub(crate) fn check(&self) -> Result<Checked, OptionsError> {
+    /// Checks the values; sessions are for the given public URL.
+    pub(crate) fn check(&self, public_url: &str) -> Result<Checked, OptionsError> {
         let refuse = |variable, problem: String| OptionsError { variable, problem };
         let playback = PlaybackKey::new(&self.playback_secret)
             .map_err(|weak| refuse("REELFLEET_PLAYBACK_SECRET", weak.to_string()))?;
+        let session = self.session_secret.as_deref().filter(|secret| !secret.is_empty());
+        let session = session.map(|secret| SessionKey::new(secret, public_url)).transpose();
+        let session = session.map_err(|weak| refuse("REELFLEET_SESSION_SECRET", weak.to_string()))?;
         let notifier = authority(&self.notifier_url).ok_or_else(|| {
             let problem = format!("{:?} is not http://host:port", self.notifier_url);
             refuse("REELFLEET_NOTIFIER_URL", problem)
@@ -94,6 +129,11 @@ impl GatewayOptions {
         }
         Ok(Checked {
             playback,
+            session,
+            sign_up: self.sign_up,
+            trusted_proxies: self.trusted_proxies,
+            rate_per_second: f64::from(self.rate_per_second),
+            rate_burst: f64::from(self.rate_burst),
             notifier,
             web_origins,
             playback_ttl_s: i64::from(self.playback_ttl_s),
@@ -137,18 +177,24 @@ mod tests {
             web_origins: Vec::new(),
             upload_ttl_s: 3600,
             restore_seconds: 3600,
+            session_secret: Some("0123456789abcdef0123456789abcdef".into()),
+            sign_up: SignUp::Open,
+            trusted_proxies: 0,
+            rate_per_second: 100,
+            rate_burst: 1_000,
         }
     }
 
     #[test]
     fn what_cannot_work_is_refused_by_its_variable() {
-        assert!(options().check().is_ok());
+        assert!(options().check("http://h").is_ok());
         let refused = |change: fn(&mut GatewayOptions)| {
             let mut options = options();
             change(&mut options);
-            options.check().map(drop).unwrap_err().variable
+            options.check("http://h").map(drop).unwrap_err().variable
         };
         assert_eq!(refused(|o| o.playback_secret = "short".into()), "REELFLEET_PLAYBACK_SECRET");
+        assert_eq!(refused(|o| o.session_secret = Some("short".into())), "REELFLEET_SESSION_SECRET");
         assert_eq!(refused(|o| o.notifier_url = "https://n".into()), "REELFLEET_NOTIFIER_URL");
         assert_eq!(refused(|o| o.notifier_url = "http://n/path".into()), "REELFLEET_NOTIFIER_URL");
         assert_eq!(refused(|o| o.web_origins = vec!["*".into()]), "REELFLEET_WEB_ORIGINS");

@@ -50,8 +50,11 @@ impl Output {
     }
 }
 
-/// The key of an output.
+/// The key of an output. Captions are the same for every generation.
 pub(crate) fn key(asset: &AssetId, generation: u32, path: &str) -> String {
+    if path.starts_with("captions/") {
+        return format!("out/{asset}/{path}");
+    }
     format!("out/{asset}/g{generation}/{path}")
 }
 

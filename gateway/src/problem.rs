@@ -27,17 +27,32 @@ macro_rules! codes {
 
 codes! {
     InvalidRequest = 400 "invalid_request" "The request can't be understood";
-    Unauthenticated = 401 "unauthenticated" "A valid API key is needed";
-    ScopeMissing = 403 "scope_missing" "The API key does not allow this";
+    Unauthenticated = 401 "unauthenticated" "A valid access token or API key is needed";
+    InvalidCredentials = 401 "invalid_credentials" "E-mail or password is wrong";
+    ScopeMissing = 403 "scope_missing" "This is not allowed to you";
+    SessionNeeded = 403 "session_needed" "Only somebody who has signed in may do this";
+    OriginForbidden = 403 "origin_forbidden" "The request comes from another site";
+    SignUpClosed = 403 "sign_up_closed" "Signing up is not open";
+    InvitationInvalid = 403 "invitation_invalid" "The invitation is not valid";
+    ResetInvalid = 403 "reset_invalid" "The link for a new password is not valid";
+    OwnUpload = 403 "own_upload" "Nobody decides on an upload of their own";
+    ReviewCodeInvalid = 403 "review_code_invalid" "The code is not right";
     TokenInvalid = 403 "playback_token_invalid" "The playback URL is not valid";
     TokenExpired = 403 "playback_token_expired" "The playback URL has expired";
     NotFound = 404 "not_found" "There is nothing here";
     MethodNotAllowed = 405 "method_not_allowed" "This can't be done here";
+    EmailTaken = 409 "email_taken" "This e-mail has an account already";
+    NotOneself = 409 "not_oneself" "Nobody does this to oneself";
+    TooManyKeys = 409 "too_many_keys" "There are too many keys";
+    ReviewDecided = 409 "review_decided" "It has been decided already";
     UploadEnded = 409 "upload_ended" "The upload has ended";
     UploadIncomplete = 409 "upload_incomplete" "Parts of the upload are missing";
     UploadMismatch = 409 "upload_mismatch" "What was sent is not what was announced";
+    ReviewLinkOver = 410 "review_link_over" "The link is over";
     UploadExpired = 410 "upload_expired" "The upload has expired";
     AssetGone = 410 "asset_gone" "The asset has been deleted";
+    EditedMeanwhile = 412 "edited_meanwhile" "Somebody else has edited it since";
+    ReviewChanged = 412 "review_changed" "The review has changed since";
     BodyTooLarge = 413 "body_too_large" "The request is too large";
     UnsupportedMediaType = 415 "unsupported_media_type" "The request is not JSON";
     RangeNotSatisfiable = 416 "range_not_satisfiable" "The object has no such range";
@@ -46,9 +61,15 @@ codes! {
     TypeNotAllowed = 422 "type_not_allowed" "This type of file is not taken";
     IdempotencyKeyReused = 422 "idempotency_key_reused" "The Idempotency-Key belongs to another request";
     InvalidPart = 422 "invalid_part" "There is no such part";
+    InvalidCaptions = 422 "invalid_captions" "These are no captions";
     ChecksumRequired = 422 "checksum_required" "A part comes without its SHA-256";
     ChecksumMismatch = 422 "checksum_mismatch" "The checksum does not match";
+    PasswordWeak = 422 "password_weak" "The password is not good enough";
+    PreconditionRequired = 428 "precondition_required" "Say which version is to be changed";
+    RateLimited = 429 "rate_limited" "Too many calls";
     Internal = 500 "internal" "Something went wrong here";
+    AccountsOff = 503 "accounts_off" "There are no accounts here";
+    Busy = 503 "busy" "Too much at once";
     Unavailable = 503 "unavailable" "A service behind this one does not answer";
     Timeout = 504 "timeout" "It took too long";
 }
@@ -58,12 +79,20 @@ codes! {
 pub(crate) struct Problem {
     pub(crate) code: Code,
     detail: String,
+    retry_after: Option<u32>,
 }
 
 impl Problem {
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { code, detail }
+        let retry_after = matches!(code, Code::Unavailable | Code::Timeout).then_some(2);
+        Self { code, detail, retry_after }
+    }
+
+    /// The same, to be tried again in so many seconds.
+    #[must_use]
+    pub(crate) fn after(self, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds.max(1)), ..self }
     }
 
     /// Something that is not there, or not the caller's.
@@ -107,15 +136,12 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        match self.code {
-            Code::Unauthenticated => {
-                let challenge = HeaderValue::from_static("Bearer realm=\"reelfleet\"");
-                headers.insert(header::WWW_AUTHENTICATE, challenge);
-            }
-            Code::Unavailable | Code::Timeout => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
-            }
-            _ => {}
+        if self.code == Code::Unauthenticated {
+            let challenge = HeaderValue::from_static("Bearer realm=\"reelfleet\"");
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         response.extensions_mut().insert(self);
         response
@@ -125,7 +151,7 @@ impl IntoResponse for Problem {
 impl From<AccessError> for Problem {
     fn from(error: AccessError) -> Self {
         match error {
-            AccessError::Unauthenticated => Self::new(Code::Unauthenticated, "send Authorization: Bearer <API key>"),
+            AccessError::Unauthenticated => Self::new(Code::Unauthenticated, "send Authorization: Bearer <access token or API key>"),
             AccessError::ScopeMissing(_) => Self::new(Code::ScopeMissing, error.to_string()),
             AccessError::NotYours => Self::not_found(),
             AccessError::Catalog(error) => error.into(),

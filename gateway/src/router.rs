@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::routing::{delete, get, post, put};
 use reelfleet_access::Scope;
 
 use crate::app::App;
@@ -14,29 +14,60 @@ use crate::caller::{authenticate, principal};
 use crate::front::{COMPLETION_ROUTE, cors, front};
 use crate::problem::{Code, Problem};
 use crate::serve::Peer;
-use crate::{assets, deletion, playback, proxy, tickets, uploads};
+use crate::{assets, auth, captions, deletion, details, explore, playback, proxy, review, tickets, uploads, web};
 
 /// All of the gateway.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let keyed = Router::new()
         .route("/v1/uploads", post(uploads::create).get(uploads::list))
-        .route("/v1/uploads/{id}", get(uploads::show).delete(uploads::abort))
+        .route("/v1/uploads/{id}", get(uploads::show).delete(uploads::abort).patch(details::rename))
         .route("/v1/uploads/{id}/parts", post(uploads::sign_parts))
         .route(COMPLETION_ROUTE, post(uploads::complete))
         .route("/v1/assets", get(assets::list))
-        .route("/v1/assets/{id}", get(assets::show).delete(deletion::remove))
+        .route("/v1/assets/{id}", get(assets::show).delete(deletion::remove).patch(details::edit))
+        .route("/v1/assets/{id}/captions/{language}", put(captions::put).delete(captions::remove))
+        .route("/v1/assets/{id}/original", get(details::original))
         .route("/v1/assets/{id}/restore", post(deletion::restore))
         .route("/v1/realtime/tickets", post(tickets::issue))
+        .route("/v1/reviews", get(review::desk::list))
+        .route("/v1/reviews/{id}", get(review::desk::show))
+        .route("/v1/reviews/{id}/verdict", post(review::desk::decide))
+        .route("/v1/me", get(auth::me::show).patch(auth::me::rename))
+        .route("/v1/me/password", post(auth::me::change_password))
+        .route("/v1/keys", get(auth::keys::list).post(auth::keys::create))
+        .route("/v1/keys/{id}", delete(auth::keys::revoke))
+        .route("/v1/keys/{id}/rotate", post(auth::keys::rotate))
+        .route("/v1/users", get(auth::users::list))
+        .route("/v1/users/{id}", get(auth::users::show).patch(auth::users::change))
+        .route("/v1/invitations", post(auth::invitations::create))
+        .route("/v1/audit", get(auth::audit::list))
         .route_layer(from_fn_with_state(app.clone(), authenticate));
+    // Let in by what the request itself holds: a password, a cookie, a secret from a mail.
+    let doors = Router::new()
+        .route("/v1/auth/sign-up", post(auth::sign_up::sign_up))
+        .route("/v1/auth/sign-in", post(auth::enter::sign_in))
+        .route("/v1/auth/refresh", post(auth::enter::refresh))
+        .route("/v1/auth/sign-out", post(auth::enter::sign_out))
+        .route("/v1/auth/password-reset", post(auth::reset::ask))
+        .route("/v1/auth/password-reset/confirm", post(auth::reset::confirm))
+        .route("/v1/reviews/link/{token}", get(review::link::show))
+        .route("/v1/reviews/link/{token}/verdict", post(review::link::decide));
+    // For everybody.
+    let open = Router::new().route("/v1/explore", get(explore::list)).route("/v1/explore/{id}", get(explore::show));
     // Let in by the notifier, by ticket or key.
     let realtime = Router::new().route("/v1/realtime", get(proxy::forward)).route("/v1/events", get(proxy::forward));
     let media = Router::new()
         .route("/p/{token}/{*path}", get(playback::get).head(playback::head).options(playback::options))
         .layer(from_fn(playback::for_any_origin));
     let health = app.context.health.router().layer(from_fn_with_state(app.clone(), metrics_for_operators));
+    let pages = web::PAGES.iter().fold(Router::new(), |pages, path| pages.route(path, get(web::page)));
+    let web =
+        pages.route("/", get(web::root)).route("/assets/{name}", get(web::asset)).route("/favicon.svg", get(web::icon));
     Router::new()
-        .route("/", get(about))
+        .merge(web)
         .merge(keyed)
+        .merge(doors)
+        .merge(open)
         .merge(realtime)
         .merge(media)
         .fallback(async || Problem::new(Code::NotFound, "there is no such route"))
@@ -45,14 +76,6 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(health)
         .layer(from_fn_with_state(app.clone(), cors))
         .layer(from_fn_with_state(app, front))
-}
-
-async fn about(State(app): State<Arc<App>>) -> Json<serde_json::Value> {
-    Json(serde_json::json!({
-        "service": "reelfleet",
-        "version": env!("CARGO_PKG_VERSION"),
-        "api": app.url("/v1"),
-    }))
 }
 
 /// Load balancers see whether the process is well. Metrics are for this machine (a request that no proxy has handed on)

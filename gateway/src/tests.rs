@@ -1,5 +1,7 @@
 //! The router as a whole, against a catalog that answers from a table and an S3 that answers from a script.
 
+mod accounts;
+mod matrix;
 mod playback;
 mod realtime;
 mod rights;
@@ -14,7 +16,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
-use reelfleet_access::{Grant, PlaybackKey, Secret};
+use reelfleet_access::sessions::Subject;
+use reelfleet_access::{Grant, PlaybackKey, Roles, Secret, SessionKey};
 use reelfleet_catalog::Catalog;
 use reelfleet_domain::AssetState;
 use reelfleet_fleet::{Clients, Clock, Config, Context};
@@ -22,13 +25,17 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::app::App;
-use crate::options::GatewayOptions;
+use crate::options::{GatewayOptions, SignUp};
 use crate::router::router;
 use crate::serve::answer;
 
 const NOW: i64 = 1_800_000_000_000;
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const UPLOAD: &str = "upl_01h455vb4pex5vsknk084sn02q";
+const USER: &str = "usr_01h455vb4pex5vsknk084sn02q";
+const SESSION: &str = "ses_01h455vb4pex5vsknk084sn02q";
+const REVIEW: &str = "rev_01h455vb4pex5vsknk084sn02q";
+const KEY: &str = "key_01h455vb4pex5vsknk084sn02q";
 const ASSET: &str = "ast_01h455vb4pex5vsknk084sn02q";
 const MIB: i64 = 1 << 20;
 
@@ -46,6 +53,11 @@ struct Script {
 #[derive(Clone)]
 struct World {
     scopes: String,
+    /// Of the one account there is, which is also signed in.
+    roles: &'static str,
+    user_state: &'static str,
+    session_over: bool,
+    key_owner: &'static str,
     upload_owner: &'static str,
     upload_state: &'static str,
     /// 20 MiB in parts of 8 MiB rather than 5 bytes at once.
@@ -53,6 +65,7 @@ struct World {
     /// Announced with `checksum: "sha256"`.
     sums: bool,
     asset_tenant: &'static str,
+    asset_owner: &'static str,
     asset_state: AssetState,
     request_key: bool,
     s3: Vec<Script>,
@@ -63,11 +76,16 @@ impl Default for World {
     fn default() -> Self {
         Self {
             scopes: "uploads:write assets:read assets:write realtime".into(),
+            roles: "user",
+            user_state: "active",
+            session_over: false,
+            key_owner: "me",
             upload_owner: "me",
             upload_state: "open",
             multipart: false,
             sums: false,
             asset_tenant: "mine",
+            asset_owner: "me",
             asset_state: AssetState::Processing,
             request_key: false,
             s3: Vec::new(),
@@ -94,7 +112,17 @@ impl World {
     fn row(&self, sql: &str) -> Option<Value> {
         if sql.contains("FROM api_key") {
             let hash = secret().hash();
-            return Some(json!(["key_01h455vb4pex5vsknk084sn02q", "mine", "me", "n", hash, self.scopes, null]));
+            let (owner, scopes) = (self.key_owner, &self.scopes);
+            return Some(json!([KEY, "mine", owner, "n", hash, scopes, 0, null, NOW, null, null, null]));
+        }
+        if sql.contains("FROM session s") {
+            let over = self.session_over.then_some(1);
+            return Some(json!([SESSION, USER, 1, NOW, NOW + 1_000_000, over, "mine", self.roles, self.user_state]));
+        }
+        if sql.contains("FROM user_account") {
+            let hash = "$argon2id$v=19$m=19456,t=2,p=1$AAAA$AAAA";
+            let tenant = self.asset_tenant;
+            return Some(json!([USER, tenant, "ann@example.org", "Ann", self.roles, self.user_state, hash, 7, NOW]));
         }
         if sql.contains("FROM upload") {
             let (size, part_size, s3_id) =
@@ -131,7 +159,7 @@ impl World {
                 json!([
                     ASSET,
                     self.asset_tenant,
-                    "me",
+                    self.asset_owner,
                     null,
                     "b",
                     "k",
@@ -153,7 +181,11 @@ impl World {
                     NOW,
                     null,
                     null,
-                    NOW
+                    NOW,
+                    "",
+                    "[]",
+                    "private",
+                    1
                 ])
             });
         }
@@ -225,6 +257,11 @@ impl Gateway {
             web_origins: vec!["https://web.example".into()],
             upload_ttl_s: 3_600,
             restore_seconds: 3_600,
+            session_secret: Some(SECRET.into()),
+            sign_up: SignUp::Open,
+            trusted_proxies: 0,
+            rate_per_second: 10,
+            rate_burst: 200,
         };
         let router = router(App::new(context.clone(), catalog, options).unwrap());
         Self { router, context, statements, requests }
@@ -261,6 +298,24 @@ fn key() -> String {
     format!("rf_01h455vb4pex5vsknk084sn02q_{}", secret().reveal())
 }
 
+/// The access token of the one account.
+fn token() -> String {
+    signed(SECRET, "http://localhost:8080", NOW)
+}
+
+fn signed(secret: &str, audience: &str, now: i64) -> String {
+    let key = SessionKey::new(secret, audience).unwrap();
+    let (user, session) = (USER.parse().unwrap(), SESSION.parse().unwrap());
+    key.access(now, &Subject { user: &user, tenant: "mine", roles: Roles::all(), session: &session }).unwrap().text
+}
+
+/// A request with any bearer token.
+fn with_token(token: &str, method: &str, path: &str, body: Value) -> Request<Body> {
+    let mut request = keyed(method, path, body);
+    request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request
+}
+
 fn keyed(method: &str, path: &str, body: Value) -> Request<Body> {
     let request = Request::builder()
         .method(method)
@@ -269,23 +324,4 @@ fn keyed(method: &str, path: &str, body: Value) -> Request<Body> {
         .header("content-type", "application/json");
     let body = if body.is_null() { Body::empty() } else { body.to_string().into() };
     request.body(body).unwrap()
-}
-
-/// Every route that needs a key, with a body that it would take, and the scope it needs.
-fn keyed_routes() -> Vec<(&'static str, String, Value, &'static str)> {
-    let upload = json!({ "name": "a.mp4", "size": 5, "type": "video/mp4" });
-    let parts = json!({ "parts": [{ "n": 1 }] });
-    vec![
-        ("POST", "/v1/uploads".into(), upload, "uploads:write"),
-        ("GET", "/v1/uploads".into(), Value::Null, "uploads:write"),
-        ("GET", format!("/v1/uploads/{UPLOAD}"), Value::Null, "uploads:write"),
-        ("POST", format!("/v1/uploads/{UPLOAD}/parts"), parts, "uploads:write"),
-        ("POST", format!("/v1/uploads/{UPLOAD}/complete"), json!({}), "uploads:write"),
-        ("DELETE", format!("/v1/uploads/{UPLOAD}"), Value::Null, "uploads:write"),
-        ("GET", "/v1/assets".into(), Value::Null, "assets:read"),
-        ("GET", format!("/v1/assets/{ASSET}"), Value::Null, "assets:read"),
-        ("DELETE", format!("/v1/assets/{ASSET}"), Value::Null, "assets:write"),
-        ("POST", format!("/v1/assets/{ASSET}/restore"), Value::Null, "assets:write"),
-        ("POST", "/v1/realtime/tickets".into(), json!({}), "realtime"),
-    ]
 }

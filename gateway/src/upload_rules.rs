@@ -59,12 +59,7 @@ impl NewUpload {
     /// Checks it all.
     pub(crate) fn check(self, policy: &Policy) -> Result<Announced, Problem> {
         let invalid = |detail: &str| Problem::new(Code::InvalidRequest, detail);
-        // A name is shown to people: no control characters, which PostgreSQL and terminals would trip over.
-        let name: String = self.name.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect();
-        let name = name.trim().to_owned();
-        if name.is_empty() {
-            return Err(invalid("name is empty"));
-        }
+        let name = checked_name(&self.name)?;
         policy.check_size(self.size)?;
         let content_type = checked_type(&self.content_type, policy)?;
         let sha256 = match self.checksum.as_deref() {
@@ -153,6 +148,15 @@ impl WantedPart {
             return Err(Problem::new(Code::ChecksumRequired, detail));
         }
         Ok(len)
+    }
+}
+
+/// A name as it is shown to people: no control characters, which PostgreSQL and terminals would trip over.
+pub(crate) fn checked_name(name: &str) -> Result<String, Problem> {
+    let name: String = name.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect();
+    match name.trim() {
+        "" => Err(Problem::new(Code::InvalidRequest, "name is empty")),
+        name => Ok(name.to_owned()),
     }
 }
 

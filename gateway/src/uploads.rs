@@ -345,7 +345,7 @@ pub(crate) async fn abort(
 }
 
 /// The upload, if it is the caller's.
-async fn own(app: &App, principal: &Principal, id: &str) -> Result<Upload, Problem> {
+pub(crate) async fn own(app: &App, principal: &Principal, id: &str) -> Result<Upload, Problem> {
     let id: UploadId = id.parse().map_err(|_| Problem::not_found())?;
     let upload = app.catalog.upload(&id).await?;
     upload.filter(|upload| principal.controls(&upload.tenant, &upload.owner)).ok_or_else(Problem::not_found)
@@ -361,7 +361,7 @@ fn must_be_open(app: &App, upload: &Upload) -> Result<(), Problem> {
     Ok(())
 }
 
-fn ended(upload: &Upload) -> Problem {
+pub(crate) fn ended(upload: &Upload) -> Problem {
     let detail = match upload.state.as_str() {
         "aborted" => "it was aborted: begin again".to_owned(),
         _ => format!("it is complete: see /v1/assets/{}", upload.asset),
@@ -388,7 +388,7 @@ fn completed(upload: &Upload) -> Value {
 }
 
 /// An upload as the API shows it. The bucket and S3's own id stay inside.
-fn shown(upload: &Upload, parts: Option<&[Part]>) -> Value {
+pub(crate) fn shown(upload: &Upload, parts: Option<&[Part]>) -> Value {
     let (size, part_size) = (upload.size.unsigned_abs(), upload.part_size.map(i64::unsigned_abs));
     let mut shown = json!({
         "id": upload.id.to_string(),

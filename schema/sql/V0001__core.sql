@@ -9,7 +9,60 @@ CREATE TABLE api_key (
     hash         TEXT NOT NULL,
     scopes       TEXT NOT NULL,
     created_at   BIGINT NOT NULL,
+    expires_at   BIGINT,
+    last_used_at BIGINT,
     revoked_at   BIGINT
+);
+CREATE INDEX api_key_owner ON api_key (tenant, owner, id);
+
+-- People. The e-mail is in lower case, passwords are argon2id in PHC form, the state is active or disabled.
+CREATE TABLE user_account (
+    id            TEXT PRIMARY KEY,
+    tenant        TEXT NOT NULL,
+    email         TEXT NOT NULL UNIQUE,
+    name          TEXT NOT NULL,
+    roles         TEXT NOT NULL,
+    state         TEXT NOT NULL,
+    password_hash TEXT NOT NULL,
+    version       BIGINT NOT NULL,
+    op_id         TEXT NOT NULL,
+    created_at    BIGINT NOT NULL,
+    updated_at    BIGINT NOT NULL
+);
+CREATE INDEX user_by_tenant ON user_account (tenant, id);
+
+-- A person who has signed in on one device. Its refresh tokens are numbered, only the newest is good, and for a moment
+-- the one before it. The tokens are made from id and number by the gateways' secret: nothing here lets anybody in.
+CREATE TABLE session (
+    id           TEXT PRIMARY KEY,
+    user_id      TEXT NOT NULL,
+    number       BIGINT NOT NULL,
+    rotated_at   BIGINT NOT NULL,
+    created_at   BIGINT NOT NULL,
+    expires_at   BIGINT NOT NULL,
+    revoked_at   BIGINT
+);
+CREATE INDEX session_of_user ON session (user_id, expires_at);
+
+-- Invitations to sign up, by the hash of their secret, each is good once.
+CREATE TABLE invitation (
+    id           TEXT PRIMARY KEY,
+    hash         TEXT NOT NULL UNIQUE,
+    tenant       TEXT NOT NULL,
+    email        TEXT,
+    roles        TEXT NOT NULL,
+    invited_by   TEXT NOT NULL,
+    created_at   BIGINT NOT NULL,
+    expires_at   BIGINT NOT NULL,
+    used_by      TEXT
+);
+
+-- Wishes for a new password, by the hash of their secret, each is good once, and only the newest of a user.
+CREATE TABLE password_reset (
+    user_id      TEXT PRIMARY KEY,
+    hash         TEXT NOT NULL UNIQUE,
+    expires_at   BIGINT NOT NULL,
+    op_id        TEXT NOT NULL
 );
 
 -- Single-use realtime tickets, by the hash of the secret.
@@ -75,13 +128,22 @@ CREATE TABLE asset (
     version        BIGINT NOT NULL,
     op_id          TEXT NOT NULL,
     described      BIGINT NOT NULL,
+    -- What its owner says of it. `edition` counts the edits, `search` is all of it in lower case.
+    description    TEXT NOT NULL,
+    tags           TEXT NOT NULL,
+    visibility     TEXT NOT NULL,
+    edition        BIGINT NOT NULL,
+    search         TEXT NOT NULL,
+    edited_by      TEXT,
     landed_at      BIGINT NOT NULL,
     playable_at    BIGINT,
     ready_at       BIGINT,
     updated_at     BIGINT NOT NULL
 );
 CREATE INDEX asset_by_tenant ON asset (tenant, id);
+CREATE INDEX asset_by_owner ON asset (tenant, owner, id);
 CREATE INDEX asset_by_key ON asset (bucket, object_key);
+CREATE INDEX asset_public ON asset (id) WHERE visibility = 'public';
 -- Small whatever the number of assets: it holds what is to be described, and nothing else.
 CREATE INDEX asset_undescribed ON asset (updated_at) WHERE described < version;
 
@@ -230,6 +292,18 @@ CREATE TABLE picture (
     PRIMARY KEY (asset_id, generation, name)
 );
 
+-- Captions of an asset, one file a language, whatever the generation of its outputs. `name` is relative to `out/{asset}/`.
+CREATE TABLE caption (
+    asset_id     TEXT NOT NULL,
+    language     TEXT NOT NULL,
+    label        TEXT NOT NULL,
+    name         TEXT NOT NULL,
+    cues         BIGINT NOT NULL,
+    bytes        BIGINT NOT NULL,
+    updated_at   BIGINT NOT NULL,
+    PRIMARY KEY (asset_id, language)
+);
+
 -- The event log, numbered per stream. A stream's counter is the last row that a transaction touches before its log
 -- rows, so positions appear in order.
 CREATE TABLE stream (
@@ -262,6 +336,92 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_claims ON outbox (claimed_by, created_at, ord);
 CREATE INDEX outbox_leftovers ON outbox (claimed_until);
 
+-- Mails to one person each, written with their cause. The text may hold a code or a link: it is blanked as soon as the
+-- mail is sent or given up. next_at is when it is due, and while somebody sends it the end of that lease, attempts is
+-- the lease's token.
+CREATE TABLE mail (
+    id           TEXT PRIMARY KEY,
+    tenant       TEXT NOT NULL,
+    to_address   TEXT NOT NULL,
+    kind         TEXT NOT NULL,
+    subject      TEXT NOT NULL,
+    text         TEXT NOT NULL,
+    state        TEXT NOT NULL,
+    attempts     BIGINT NOT NULL,
+    next_at      BIGINT NOT NULL,
+    expires_at   BIGINT NOT NULL,
+    last_error   TEXT,
+    op_id        TEXT NOT NULL,
+    created_at   BIGINT NOT NULL,
+    updated_at   BIGINT NOT NULL
+);
+CREATE INDEX mail_due ON mail (state, next_at);
+
+-- What people want to be written to about. Who has no row wants all of it.
+CREATE TABLE mail_wish (
+    user_id      TEXT PRIMARY KEY,
+    ready        BOOLEAN NOT NULL,
+    failed       BOOLEAN NOT NULL
+);
+
+-- How far somebody has read the operators' stream.
+CREATE TABLE log_cursor (
+    name         TEXT PRIMARY KEY,
+    position     BIGINT NOT NULL,
+    op_id        TEXT NOT NULL
+);
+
+-- Assets that wait, or waited, for people's verdict: one review per asset, and so per version of its source.
+CREATE TABLE approval (
+    id             TEXT PRIMARY KEY,
+    asset_id       TEXT NOT NULL UNIQUE,
+    tenant         TEXT NOT NULL,
+    owner          TEXT NOT NULL,
+    source         TEXT NOT NULL,
+    state          TEXT NOT NULL,
+    version        BIGINT NOT NULL,
+    needed         BIGINT NOT NULL,
+    given          BIGINT NOT NULL,
+    on_reject      TEXT NOT NULL,
+    reason         TEXT,
+    decided_by     TEXT,
+    decided_at     BIGINT,
+    requested_at   BIGINT NOT NULL,
+    expires_at     BIGINT NOT NULL,
+    remind_at      BIGINT,
+    escalate_at    BIGINT,
+    escalate_to    TEXT NOT NULL,
+    quarantined_at BIGINT,
+    op_id          TEXT NOT NULL
+);
+CREATE INDEX approval_desk ON approval (state, tenant, id);
+CREATE INDEX approval_due ON approval (state, expires_at);
+CREATE INDEX approval_of_owner ON approval (tenant, owner, state);
+
+CREATE TABLE vote (
+    review_id    TEXT NOT NULL,
+    reviewer     TEXT NOT NULL,
+    shown        TEXT NOT NULL,
+    approves     BOOLEAN NOT NULL,
+    reason       TEXT,
+    at           BIGINT NOT NULL,
+    PRIMARY KEY (review_id, reviewer)
+);
+
+-- Personal links, by the hash of their token. The code's hash is bound to the token.
+CREATE TABLE review_link (
+    hash         TEXT PRIMARY KEY,
+    review_id    TEXT NOT NULL,
+    address      TEXT NOT NULL,
+    code_hash    TEXT NOT NULL,
+    state        TEXT NOT NULL,
+    tries        BIGINT NOT NULL,
+    expires_at   BIGINT NOT NULL,
+    created_at   BIGINT NOT NULL,
+    used_at      BIGINT
+);
+CREATE INDEX review_link_of ON review_link (review_id, state);
+
 -- What people did to the installation by hand: added to, never changed.
 CREATE TABLE audit (
     id           TEXT PRIMARY KEY,
@@ -269,9 +429,11 @@ CREATE TABLE audit (
     who          TEXT NOT NULL,
     what         TEXT NOT NULL,
     subject      TEXT NOT NULL,
-    detail       TEXT NOT NULL
+    detail       TEXT NOT NULL,
+    tenant       TEXT
 );
 CREATE INDEX audit_subject ON audit (subject, at);
+CREATE INDEX audit_tenant ON audit (tenant, at, id);
 
 -- How far a scan of a bucket has come, and when somebody may go on: whoever moves next_at ahead has the turn.
 CREATE TABLE scan (

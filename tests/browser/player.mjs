@@ -5,7 +5,7 @@ import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { createRequire } from "node:module";
-import { chromium } from "playwright-core";
+import { launch } from "./chromium.mjs";
 
 const script = await readFile(createRequire(import.meta.url).resolve("hls.js/dist/hls.min.js"));
 
@@ -55,13 +55,7 @@ const server = createServer((request, response) => {
 });
 await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
-  ],
-});
+const browser = await launch();
 const tab = await browser.newPage();
 tab.on("pageerror", (error) => console.log(JSON.stringify({ said: "error", reason: String(error) })));
 await tab.exposeFunction("say", (line) => console.log(line));

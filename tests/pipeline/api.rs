@@ -29,6 +29,7 @@ async fn uploads_keys_and_playback_keep_their_word() {
     aborted(clients).await;
     aborted_and_sent_all_the_same(&fleet, &film).await;
     playback(clients, &mut events, &film).await;
+    crate::details::keep_their_word(clients, &mut events, &film).await;
     health(&fleet).await;
 }
 

@@ -1,12 +1,15 @@
 //! From a bucket to a player: one fleet per scenario, real media in, independent readers out.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod accounts;
 mod api;
+mod approval;
 mod browser;
 mod chaos;
 mod crash;
 mod dead_letters;
 mod deletion;
+mod details;
 mod drain;
 mod economy;
 mod fallback;

@@ -133,6 +133,7 @@ impl Hand {
             what: what.to_owned(),
             subject: letter.subject(),
             detail: detail.to_string(),
+            tenant: None,
         };
         Ok(self.catalog.audit(std::slice::from_ref(&entry)).await?)
     }

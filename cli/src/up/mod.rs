@@ -297,6 +297,9 @@ impl Plan {
                 ("REELFLEET_GATEWAY_LISTEN", self.gateway.to_string()),
                 ("REELFLEET_NOTIFIER_URL", notifier),
                 ("REELFLEET_PLAYBACK_SECRET", self.secrets.playback_secret.clone()),
+                ("REELFLEET_SESSION_SECRET", self.secrets.session_secret.clone()),
+                // On one's own machine whoever comes first is who runs it.
+                ("REELFLEET_SIGN_UP", std::env::var("REELFLEET_SIGN_UP").unwrap_or_else(|_| "open".to_owned())),
             ],
             // The public port has neither health nor metrics.
             health: Health::Drawn,
@@ -314,6 +317,7 @@ impl Plan {
             secret,
             tenant,
             owner: "operator",
+            expires_at: None,
             name: "first key, made by `reelfleet up`",
             scopes: Scopes::of(&[Scope::Admin, Scope::Ops]),
         };

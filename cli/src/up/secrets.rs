@@ -22,6 +22,9 @@ pub struct Secrets {
     pub secret_access_key: String,
     /// Signs playback tokens.
     pub playback_secret: String,
+    /// Signs the sessions of people. A folder of before there were accounts has none yet.
+    #[serde(default)]
+    pub session_secret: String,
     /// The public part of the first API key.
     pub api_key_id: ApiKeyId,
     /// Its secret part, 64 hexadecimal digits.
@@ -41,7 +44,12 @@ impl Secrets {
         match fs::read(&path) {
             Ok(bytes) => {
                 let secrets = serde_json::from_slice(&bytes);
-                Ok((secrets.with_context(|| format!("{} is damaged", path.display()))?, false))
+                let mut secrets: Self = secrets.with_context(|| format!("{} is damaged", path.display()))?;
+                if secrets.session_secret.is_empty() {
+                    secrets.session_secret = ids.secret();
+                    private_file::write(&path, &serde_json::to_vec_pretty(&secrets)?)?;
+                }
+                Ok((secrets, false))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let secrets = Self::draw(ids);
@@ -57,6 +65,7 @@ impl Secrets {
             access_key_id: format!("RF{}", ids.token()[..18].to_uppercase()),
             secret_access_key: ids.secret(),
             playback_secret: ids.secret(),
+            session_secret: ids.secret(),
             api_key_id: ApiKeyId::from_uuid(ids.uuid()),
             api_key_secret: ids.secret(),
         }
@@ -84,6 +93,14 @@ mod tests {
         let (second, again) = Secrets::of(folder.path(), &ids).unwrap();
         assert!(made && !again);
         assert_eq!(first.playback_secret, second.playback_secret);
+        assert_eq!(first.session_secret, second.session_secret);
+        let path = folder.path().join("secrets.json");
+        let mut older: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        older.as_object_mut().unwrap().remove("session_secret");
+        fs::write(&path, older.to_string()).unwrap();
+        let (third, _) = Secrets::of(folder.path(), &ids).unwrap();
+        assert_eq!((third.session_secret.len(), third.playback_secret), (64, first.playback_secret.clone()));
+        assert_eq!(Secrets::of(folder.path(), &ids).unwrap().0.session_secret, third.session_secret, "once");
         assert_eq!(first.api_key_id, second.api_key_id);
         assert!(!format!("{first:?}").contains(&first.secret_access_key));
         fs::write(folder.path().join("secrets.json"), "{").unwrap();

@@ -1,27 +1,27 @@
 //! API keys: `rf_<id>_<secret>`.
 //!
 //! Guarantees: the id is public and names the row; the secret is 256 random bits of which the row holds the SHA-256.
-//! A verified row is kept in the process for at most [`REVOCATION_BOUND`]: a key revoked in the catalog works for no
+//! A verified row is kept in the process for at most [`crate::REVOCATION_BOUND`]: a key revoked in the catalog works for no
 //! longer than that, and a catalog that does not answer lets nobody in beyond it. Misses are not kept, so a new key
 //! works at once.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use reelfleet_catalog::access::ApiKeyRow;
+use reelfleet_catalog::accounts::ACTIVE;
 use reelfleet_catalog::{Catalog, CatalogError};
 use reelfleet_messages::ApiKeyId;
 
-use crate::principal::{Principal, Scopes, valid_name};
+use crate::kept::Kept;
+use crate::principal::{Principal, Scopes, Via, valid_name};
+use crate::roles::Roles;
 use crate::{AccessError, Secret};
 
 /// What every key begins with: secret scanners look for it.
 pub const PREFIX: &str = "rf_";
-/// How long a revoked key may still work.
-pub const REVOCATION_BOUND: Duration = Duration::from_secs(5);
-/// Rows kept; a process serves fewer callers within five seconds than this, or it does without.
-const KEPT: usize = 4_096;
+/// A key's use is noted once in so many milliseconds.
+const USE_NOTED_MS: i64 = 60_000;
 
 /// A key to be made.
 #[derive(Debug, Clone)]
@@ -36,8 +36,10 @@ pub struct NewKey<'k> {
     pub owner: &'k str,
     /// For people.
     pub name: &'k str,
-    /// What it may do.
+    /// What it may do, within what its user may.
     pub scopes: Scopes,
+    /// Epoch milliseconds; none: it does not expire.
+    pub expires_at: Option<i64>,
 }
 
 /// Why a key is not made.
@@ -72,16 +74,25 @@ pub async fn issue(catalog: &Catalog, now: i64, key: &NewKey<'_>) -> Result<Stri
         name: key.name.to_owned(),
         hash: key.secret.hash(),
         scopes: key.scopes.to_string(),
+        created_at: now,
+        expires_at: key.expires_at,
+        last_used_at: None,
         revoked_at: None,
+        user: None,
     };
-    catalog.add_api_key(now, &row).await?;
+    catalog.add_api_key(&row).await?;
     Ok(text(&key.id, &key.secret))
 }
 
-fn text(id: &ApiKeyId, secret: &Secret) -> String {
+/// The text of a key. To be shown once, to its owner.
+pub fn text(id: &ApiKeyId, secret: &Secret) -> String {
+    format!("{}_{}", public_part(id), secret.reveal())
+}
+
+/// What may be shown of a key at any time: its text begins so.
+pub fn public_part(id: &ApiKeyId) -> String {
     let id = id.to_string();
-    let suffix = id.rsplit('_').next().unwrap_or_default();
-    format!("{PREFIX}{suffix}_{}", secret.reveal())
+    format!("{PREFIX}{}", id.rsplit('_').next().unwrap_or_default())
 }
 
 /// The two halves of a key's text.
@@ -94,7 +105,7 @@ fn parse(text: &str) -> Option<(ApiKeyId, Secret)> {
 #[derive(Debug, Clone)]
 pub struct Keys {
     catalog: Catalog,
-    kept: Arc<Mutex<Kept>>,
+    kept: Arc<Kept<ApiKeyId, ApiKeyRow>>,
 }
 
 impl Keys {
@@ -103,10 +114,10 @@ impl Keys {
         Self { catalog, kept: Arc::default() }
     }
 
-    /// Who holds this key. [`AccessError::Unauthenticated`] for whatever is no valid key.
-    pub async fn verify(&self, text: &str) -> Result<Principal, AccessError> {
+    /// Who holds this key. [`AccessError::Unauthenticated`] for whatever is no valid key. `now` is in epoch milliseconds.
+    pub async fn verify(&self, now: i64, text: &str) -> Result<Principal, AccessError> {
         let (id, secret) = parse(text).ok_or(AccessError::Unauthenticated)?;
-        let kept = self.lock().get(&id, Instant::now());
+        let kept = self.kept.get(&id, Instant::now());
         let row = match kept {
             Some(row) => row,
             None => {
@@ -114,47 +125,39 @@ impl Keys {
                 let asked = Instant::now();
                 let row = self.catalog.api_key(&id).await?;
                 let row = row.ok_or(AccessError::Unauthenticated)?;
-                self.lock().put(row.clone(), asked);
+                self.kept.put(row.id, row.clone(), asked);
                 row
             }
         };
-        admit(&row, &secret)
+        let principal = admit(now, &row, &secret)?;
+        if row.last_used_at.is_none_or(|last| last <= now.saturating_sub(USE_NOTED_MS)) {
+            // Whether it is noted changes nothing for the caller. Once, whoever asks meanwhile.
+            self.kept.put(id, ApiKeyRow { last_used_at: Some(now), ..row }, Instant::now());
+            let _ = self.catalog.api_key_used(now, &id, USE_NOTED_MS).await;
+        }
+        Ok(principal)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Forgets what is kept of a key that this process has just changed.
+    pub fn forget(&self, id: &ApiKeyId) {
+        self.kept.forget(id);
     }
 }
 
-/// The principal of a row, if the secret is the right one.
-fn admit(row: &ApiKeyRow, secret: &Secret) -> Result<Principal, AccessError> {
-    if !secret.matches(&row.hash) || row.revoked_at.is_some() {
+/// The principal of a row, if the secret is the right one: it may do what the key says, within what its user may.
+fn admit(now: i64, row: &ApiKeyRow, secret: &Secret) -> Result<Principal, AccessError> {
+    let over = row.revoked_at.is_some() || row.expires_at.is_some_and(|end| end <= now);
+    if !secret.matches(&row.hash) || over {
         return Err(AccessError::Unauthenticated);
     }
-    Ok(Principal { tenant: row.tenant.clone(), owner: row.owner.clone(), scopes: Scopes::stored(&row.scopes) })
-}
-
-#[derive(Debug, Default)]
-struct Kept(HashMap<ApiKeyId, (Instant, ApiKeyRow)>);
-
-impl Kept {
-    fn get(&self, id: &ApiKeyId, now: Instant) -> Option<ApiKeyRow> {
-        let (asked, row) = self.0.get(id)?;
-        fresh(*asked, now).then(|| row.clone())
-    }
-
-    fn put(&mut self, row: ApiKeyRow, asked: Instant) {
-        if self.0.len() >= KEPT {
-            self.0.retain(|_, (other, _)| fresh(*other, asked));
+    let mut scopes = Scopes::stored(&row.scopes);
+    if let Some((roles, state)) = &row.user {
+        if state != ACTIVE {
+            return Err(AccessError::Unauthenticated);
         }
-        if self.0.len() < KEPT {
-            self.0.insert(row.id, (asked, row));
-        }
+        scopes = scopes.within(Roles::stored(roles).scopes());
     }
-}
-
-fn fresh(asked: Instant, now: Instant) -> bool {
-    now.saturating_duration_since(asked) < REVOCATION_BOUND
+    Ok(Principal { tenant: row.tenant.clone(), owner: row.owner.clone(), scopes, via: Via::Key(row.id) })
 }
 
 #[cfg(test)]
@@ -175,7 +178,11 @@ mod tests {
             name: "n".into(),
             hash: secret.hash(),
             scopes: "assets:read".into(),
+            created_at: 0,
+            expires_at: None,
+            last_used_at: None,
             revoked_at: None,
+            user: None,
         }
     }
 
@@ -213,31 +220,31 @@ mod tests {
     fn only_the_right_secret_of_a_live_key_is_admitted() {
         let secret = Secret::from_bytes([7; 32]);
         let row = row(1, &secret);
-        let principal = admit(&row, &secret).unwrap();
+        let principal = admit(0, &row, &secret).unwrap();
         assert_eq!((principal.tenant.as_str(), principal.owner.as_str()), ("t", "o"));
         assert!(principal.scopes.hold(Scope::AssetsRead));
         let other = Secret::from_bytes([8; 32]);
-        assert!(matches!(admit(&row, &other), Err(AccessError::Unauthenticated)));
+        assert!(matches!(admit(0, &row, &other), Err(AccessError::Unauthenticated)));
         let revoked = ApiKeyRow { revoked_at: Some(1), ..row.clone() };
-        assert!(admit(&revoked, &secret).is_err());
+        assert!(admit(0, &revoked, &secret).is_err());
+        let expires = ApiKeyRow { expires_at: Some(10), ..row.clone() };
+        assert!(admit(9, &expires, &secret).is_ok() && admit(10, &expires, &secret).is_err());
         let broken = ApiKeyRow { hash: String::new(), ..row };
-        assert!(admit(&broken, &secret).is_err());
+        assert!(admit(0, &broken, &secret).is_err());
     }
 
     #[test]
-    fn a_row_is_kept_for_the_bound_and_the_store_does_not_grow() {
-        let (mut kept, start) = (Kept::default(), Instant::now());
+    fn a_key_can_do_no_more_than_its_user() {
         let secret = Secret::from_bytes([7; 32]);
-        kept.put(row(1, &secret), start);
-        let just_before = start + REVOCATION_BOUND - Duration::from_millis(1);
-        assert!(kept.get(&id(1), just_before).is_some());
-        assert!(kept.get(&id(1), start + REVOCATION_BOUND).is_none());
-        assert!(kept.get(&id(2), start).is_none());
-        for n in 0..2 * KEPT as u128 {
-            kept.put(row(n, &secret), start);
-        }
-        assert_eq!(kept.0.len(), KEPT);
-        kept.put(row(99_999, &secret), start + REVOCATION_BOUND);
-        assert_eq!(kept.0.len(), 1, "what is stale made room");
+        let of = |roles: &str, state: &str| ApiKeyRow {
+            scopes: "admin ops assets:read".into(),
+            user: Some((roles.into(), state.into())),
+            ..row(1, &secret)
+        };
+        let demoted = admit(0, &of("user", "active"), &secret).unwrap();
+        assert!(demoted.scopes.hold(Scope::AssetsRead) && !demoted.scopes.hold(Scope::Admin));
+        assert!(!demoted.scopes.hold(Scope::Ops));
+        assert!(admit(0, &of("user reviewer operator admin", "active"), &secret).unwrap().scopes.hold(Scope::Ops));
+        assert!(admit(0, &of("admin", "disabled"), &secret).is_err());
     }
 }

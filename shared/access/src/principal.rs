@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use reelfleet_messages::{ApiKeyId, SessionId};
+
 use crate::AccessError;
 
 /// A right. The texts are stable.
@@ -12,13 +14,15 @@ use crate::AccessError;
 pub enum Scope {
     /// Make, resume, complete and abort one's own uploads.
     UploadsWrite,
-    /// Read the assets of one's tenant.
+    /// Read the assets that one sees.
     AssetsRead,
     /// Delete and restore one's own assets.
     AssetsWrite,
     /// Be told of what happens to them as it happens.
     Realtime,
-    /// All of the above, and other users' uploads, within one's tenant.
+    /// Decide over what awaits approval in one's tenant.
+    Reviews,
+    /// All of the above, and other users' things, within one's tenant.
     Admin,
     /// The operators' view over all tenants: topic `ops`. No other scope holds it.
     Ops,
@@ -26,8 +30,15 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 6] =
-        [Self::UploadsWrite, Self::AssetsRead, Self::AssetsWrite, Self::Realtime, Self::Admin, Self::Ops];
+    pub const ALL: [Self; 7] = [
+        Self::UploadsWrite,
+        Self::AssetsRead,
+        Self::AssetsWrite,
+        Self::Realtime,
+        Self::Reviews,
+        Self::Admin,
+        Self::Ops,
+    ];
 
     /// As it stands in rows, flags and errors.
     pub fn as_str(self) -> &'static str {
@@ -36,6 +47,7 @@ impl Scope {
             Self::AssetsRead => "assets:read",
             Self::AssetsWrite => "assets:write",
             Self::Realtime => "realtime",
+            Self::Reviews => "reviews",
             Self::Admin => "admin",
             Self::Ops => "ops",
         }
@@ -75,6 +87,18 @@ impl Scopes {
         Self(words(text).filter_map(scope).fold(0, |bits, scope| bits | scope.bit()))
     }
 
+    /// Every one of these that `most` holds too.
+    #[must_use]
+    pub fn within(self, most: Self) -> Self {
+        let held = Scope::ALL.into_iter().filter(|scope| self.hold(*scope) && most.hold(*scope));
+        Self(held.fold(0, |bits, scope| bits | scope.bit()))
+    }
+
+    /// Each scope that is held by itself.
+    pub fn iter(self) -> impl Iterator<Item = Scope> {
+        Scope::ALL.into_iter().filter(move |scope| self.0 & scope.bit() != 0)
+    }
+
     /// Whether the scope is held, by itself or through `admin`.
     pub fn hold(self, scope: Scope) -> bool {
         self.0 & scope.bit() != 0 || (scope != Scope::Ops && self.0 & Scope::Admin.bit() != 0)
@@ -91,8 +115,7 @@ fn scope(word: &str) -> Option<Scope> {
 
 impl fmt::Display for Scopes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let held = Scope::ALL.into_iter().filter(|scope| self.0 & scope.bit() != 0);
-        for (index, scope) in held.enumerate() {
+        for (index, scope) in self.iter().enumerate() {
             if index > 0 {
                 f.write_str(" ")?;
             }
@@ -108,6 +131,17 @@ impl fmt::Debug for Scopes {
     }
 }
 
+/// By what somebody was let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Via {
+    /// A program, by an API key.
+    Key(ApiKeyId),
+    /// A person who has signed in.
+    Session(SessionId),
+    /// A realtime ticket.
+    Ticket,
+}
+
 /// Whoever showed a valid credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
@@ -117,6 +151,8 @@ pub struct Principal {
     pub owner: String,
     /// What it may do.
     pub scopes: Scopes,
+    /// By what it was let in.
+    pub via: Via,
 }
 
 impl Principal {
@@ -125,7 +161,13 @@ impl Principal {
         if self.scopes.hold(scope) { Ok(()) } else { Err(AccessError::ScopeMissing(scope)) }
     }
 
-    /// Whether something of this tenant may be seen: an asset, or an event at its delivery.
+    /// The user: the id of an account (`usr_…`), or the name that an API key was made for.
+    pub fn user(&self) -> &str {
+        &self.owner
+    }
+
+    /// Whether this is the tenant. What belongs to a user of it is another question: [`Self::controls`], and for assets
+    /// [`Self::may_see`].
     pub fn sees(&self, tenant: &str) -> bool {
         self.tenant == tenant
     }
@@ -149,7 +191,7 @@ mod tests {
     use super::*;
 
     fn principal(scopes: &[Scope]) -> Principal {
-        Principal { tenant: "t".into(), owner: "o".into(), scopes: Scopes::of(scopes) }
+        Principal { tenant: "t".into(), owner: "o".into(), scopes: Scopes::of(scopes), via: Via::Ticket }
     }
 
     #[test]
@@ -160,6 +202,16 @@ mod tests {
         assert_eq!(Scopes::parse("realtime root"), Err("root".into()));
         assert_eq!(Scopes::stored("root admin2 OPS"), Scopes::default());
         assert_eq!(Scopes::parse(""), Ok(Scopes::default()));
+    }
+
+    #[test]
+    fn a_part_of_a_set_holds_no_more_than_either() {
+        let key = Scopes::of(&[Scope::Admin, Scope::Ops]);
+        let user = Scopes::of(&[Scope::AssetsRead, Scope::Realtime]);
+        assert_eq!(key.within(user), user, "what admin holds counts");
+        assert_eq!(user.within(key), user);
+        assert_eq!(Scopes::of(&[Scope::Ops]).within(Scopes::of(&[Scope::Admin])), Scopes::default());
+        assert_eq!(user.within(Scopes::default()), Scopes::default());
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use reelfleet_catalog::Catalog;
 use reelfleet_catalog::access::TicketRow;
 
-use crate::principal::{Principal, Scope, Scopes};
+use crate::principal::{Principal, Scope, Scopes, Via};
 use crate::{AccessError, Secret};
 
 /// How long a ticket can be redeemed (milliseconds).
@@ -60,7 +60,8 @@ pub async fn redeem(
 
 fn row_for(now: i64, principal: &Principal, origin: Option<&str>) -> Result<TicketRow, AccessError> {
     principal.require(Scope::Realtime)?;
-    let needed = [Scope::Realtime, Scope::Ops].into_iter().filter(|scope| principal.scopes.hold(*scope));
+    let of_use = |scope: &Scope| matches!(scope, Scope::Realtime | Scope::Reviews | Scope::Admin | Scope::Ops);
+    let needed = principal.scopes.iter().filter(of_use);
     Ok(TicketRow {
         tenant: principal.tenant.clone(),
         owner: principal.owner.clone(),
@@ -76,7 +77,8 @@ fn admit(row: &TicketRow, now: i64, origin: Option<&str>) -> Result<Principal, A
     if foreign || row.expires_at < now {
         return Err(AccessError::Unauthenticated);
     }
-    Ok(Principal { tenant: row.tenant.clone(), owner: row.owner.clone(), scopes: Scopes::stored(&row.scopes) })
+    let (tenant, owner) = (row.tenant.clone(), row.owner.clone());
+    Ok(Principal { tenant, owner, scopes: Scopes::stored(&row.scopes), via: Via::Ticket })
 }
 
 #[cfg(test)]
@@ -84,15 +86,17 @@ mod tests {
     use super::*;
 
     fn principal(scopes: &[Scope]) -> Principal {
-        Principal { tenant: "t".into(), owner: "o".into(), scopes: Scopes::of(scopes) }
+        Principal { tenant: "t".into(), owner: "o".into(), scopes: Scopes::of(scopes), via: Via::Ticket }
     }
 
     #[test]
     fn a_ticket_carries_no_more_than_realtime_needs() {
         let row = row_for(5, &principal(&[Scope::Admin, Scope::UploadsWrite]), None).unwrap();
-        assert_eq!((row.scopes.as_str(), row.expires_at), ("realtime", 30_005));
+        assert_eq!((row.scopes.as_str(), row.expires_at), ("admin", 30_005), "which holds realtime");
         let row = row_for(5, &principal(&[Scope::Realtime, Scope::Ops]), None).unwrap();
         assert_eq!(row.scopes, "realtime ops");
+        let row = row_for(5, &principal(&[Scope::Realtime, Scope::AssetsRead, Scope::Reviews]), None).unwrap();
+        assert_eq!(row.scopes, "realtime reviews");
         let without = row_for(5, &principal(&[Scope::UploadsWrite, Scope::Ops]), None);
         assert!(matches!(without, Err(AccessError::ScopeMissing(Scope::Realtime))));
     }

@@ -1,8 +1,8 @@
 //! Topics: which stream of the event log somebody may listen to.
 //!
-//! Guarantee: `me` is the caller's own stream, `asset:<id>` only that of an asset of the caller's tenant, `ops` only for
-//! the scope `ops`. An asset of another tenant and one that does not exist get the same answer. At every delivery the
-//! event's tenant is to be compared again ([`Topic::delivers`]).
+//! Guarantee: `me` is the caller's own stream, `asset:<id>` only that of an asset that the caller sees
+//! ([`Principal::may_see`]), `ops` only for the scope `ops`. An asset of somebody else and one that does not exist get the
+//! same answer. At every delivery the event is looked at again ([`Topic::delivers`]).
 
 use reelfleet_catalog::Catalog;
 use reelfleet_catalog::events::{OPS_STREAM, asset_stream, user_stream};
@@ -10,6 +10,7 @@ use reelfleet_messages::AssetId;
 
 use crate::AccessError;
 use crate::principal::{Principal, Scope};
+use crate::sight::Sight;
 
 /// What a client asks to listen to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,20 +33,22 @@ impl Topic {
         }
     }
 
-    /// Whether an event of this tenant may be handed to a listener of this topic.
-    pub fn delivers(self, principal: &Principal, tenant: &str) -> bool {
+    /// Whether an event may be handed to a listener of this topic: what `me` means never leaves the tenant, an asset's
+    /// stream holds that asset's events alone.
+    pub fn delivers(self, principal: &Principal, tenant: &str, subject: &str) -> bool {
         match self {
-            Self::Me | Self::Asset(_) => principal.sees(tenant),
+            Self::Me => principal.sees(tenant),
+            Self::Asset(id) => subject.parse().is_ok_and(|subject: AssetId| subject == id),
             Self::Ops => principal.scopes.hold(Scope::Ops),
         }
     }
 
-    /// The topic's stream, if it is the caller's. `asset_tenant` is that of the asset's row, where there is one.
-    fn stream(self, principal: &Principal, asset_tenant: Option<&str>) -> Result<String, AccessError> {
+    /// The topic's stream, if it is the caller's. `sight` is that of the asset's row, where there is one.
+    fn stream(self, principal: &Principal, sight: Option<&Sight<'_>>) -> Result<String, AccessError> {
         principal.require(Scope::Realtime)?;
         match self {
             Self::Me => Ok(user_stream(&principal.tenant, &principal.owner)),
-            Self::Asset(id) if asset_tenant.is_some_and(|tenant| principal.sees(tenant)) => Ok(asset_stream(id)),
+            Self::Asset(id) if sight.is_some_and(|sight| principal.may_see(sight)) => Ok(asset_stream(id)),
             Self::Asset(_) => Err(AccessError::NotYours),
             Self::Ops => {
                 principal.require(Scope::Ops)?;
@@ -58,23 +61,25 @@ impl Topic {
 /// The stream behind a topic's text, for this caller. [`AccessError::NotYours`] for unknown words too.
 pub async fn stream_of(catalog: &Catalog, principal: &Principal, topic: &str) -> Result<(Topic, String), AccessError> {
     let topic = Topic::parse(topic).ok_or(AccessError::NotYours)?;
-    let tenant = match topic {
-        Topic::Asset(id) => catalog.asset(&id).await?.map(|asset| asset.tenant),
+    let asset = match topic {
+        Topic::Asset(id) => catalog.asset(&id).await?,
         Topic::Me | Topic::Ops => None,
     };
-    let stream = topic.stream(principal, tenant.as_deref())?;
+    let stream = topic.stream(principal, asset.as_ref().map(Sight::of).as_ref())?;
     Ok((topic, stream))
 }
 
 #[cfg(test)]
 mod tests {
+    use reelfleet_domain::AssetState;
+
     use super::*;
-    use crate::Scopes;
+    use crate::{Scopes, Via};
 
     const ASSET: &str = "asset:ast_01h455vb4pex5vsknk084sn02q";
 
     fn principal(scopes: &[Scope]) -> Principal {
-        Principal { tenant: "t".into(), owner: "o".into(), scopes: Scopes::of(scopes) }
+        Principal { tenant: "t".into(), owner: "o".into(), scopes: Scopes::of(scopes), via: Via::Ticket }
     }
 
     #[test]
@@ -88,29 +93,41 @@ mod tests {
         }
     }
 
+    fn sight<'a>(tenant: &'a str, owner: &'a str) -> Sight<'a> {
+        Sight { tenant, owner, state: AssetState::Processing, open: false, decided: false }
+    }
+
     #[test]
     fn each_topic_has_its_right() {
         let user = principal(&[Scope::Realtime]);
         let asset = Topic::parse(ASSET).unwrap();
         assert_eq!(Topic::Me.stream(&user, None).unwrap(), "user:t/o");
-        assert_eq!(asset.stream(&user, Some("t")).unwrap(), ASSET);
-        assert!(matches!(asset.stream(&user, Some("t2")), Err(AccessError::NotYours)));
-        assert!(matches!(asset.stream(&user, None), Err(AccessError::NotYours)));
+        assert_eq!(asset.stream(&user, Some(&sight("t", "o"))).unwrap(), ASSET);
+        for theirs in [Some(sight("t", "o2")), Some(sight("t2", "o")), None] {
+            assert!(matches!(asset.stream(&user, theirs.as_ref()), Err(AccessError::NotYours)), "{theirs:?}");
+        }
+        let public = Sight { state: AssetState::Ready, open: true, ..sight("t2", "o2") };
+        assert_eq!(asset.stream(&user, Some(&public)).unwrap(), ASSET);
         assert!(matches!(Topic::Ops.stream(&user, None), Err(AccessError::ScopeMissing(Scope::Ops))));
         let operator = principal(&[Scope::Realtime, Scope::Ops]);
         assert_eq!(Topic::Ops.stream(&operator, None).unwrap(), "ops");
-        assert!(asset.stream(&operator, Some("t2")).is_err(), "ops reads its own stream, not other tenants' assets");
+        assert!(asset.stream(&operator, Some(&sight("t2", "o"))).is_err(), "ops reads its own stream, not others' assets");
+        assert_eq!(asset.stream(&principal(&[Scope::Admin]), Some(&sight("t", "o2"))).unwrap(), ASSET);
         for topic in [Topic::Me, asset, Topic::Ops] {
             let reader = principal(&[Scope::AssetsRead, Scope::Ops]);
-            assert!(matches!(topic.stream(&reader, Some("t")), Err(AccessError::ScopeMissing(Scope::Realtime))));
+            let refused = topic.stream(&reader, Some(&sight("t", "o")));
+            assert!(matches!(refused, Err(AccessError::ScopeMissing(Scope::Realtime))));
         }
     }
 
     #[test]
     fn delivery_looks_again() {
         let user = principal(&[Scope::Realtime]);
-        assert!(Topic::Me.delivers(&user, "t") && !Topic::Me.delivers(&user, "t2"));
-        assert!(!Topic::Ops.delivers(&user, "t"));
-        assert!(Topic::Ops.delivers(&principal(&[Scope::Ops]), "t2"));
+        let (asset, other) = (Topic::parse(ASSET).unwrap(), "ast_01h455vb4pex5vsknk084sn02r");
+        let subject = ASSET.strip_prefix("asset:").unwrap();
+        assert!(Topic::Me.delivers(&user, "t", other) && !Topic::Me.delivers(&user, "t2", other));
+        assert!(asset.delivers(&user, "t", subject) && !asset.delivers(&user, "t", other));
+        assert!(!Topic::Ops.delivers(&user, "t", subject));
+        assert!(Topic::Ops.delivers(&principal(&[Scope::Ops]), "t2", subject));
     }
 }

@@ -22,7 +22,22 @@ pub struct ApiKeyRow {
     /// Separated by spaces.
     pub scopes: String,
     /// Epoch milliseconds.
+    pub created_at: i64,
+    /// Epoch milliseconds; none: it does not expire.
+    pub expires_at: Option<i64>,
+    /// Epoch milliseconds, to the minute.
+    pub last_used_at: Option<i64>,
+    /// Epoch milliseconds.
     pub revoked_at: Option<i64>,
+    /// Roles and state of the account that owns it, where it is an account.
+    pub user: Option<(String, String)>,
+}
+
+macro_rules! key_columns {
+    () => {
+        "SELECT k.id, k.tenant, k.owner, k.name, k.hash, k.scopes, k.created_at, k.expires_at, k.last_used_at, k.revoked_at, \
+         u.roles, u.state FROM api_key k LEFT JOIN user_account u ON u.id = k.owner "
+    };
 }
 
 /// Who a ticket admits.
@@ -42,11 +57,11 @@ pub struct TicketRow {
 
 impl Catalog {
     /// Stores a new key.
-    pub async fn add_api_key(&self, now: i64, key: &ApiKeyRow) -> Result<(), CatalogError> {
+    pub async fn add_api_key(&self, key: &ApiKeyRow) -> Result<(), CatalogError> {
         self.write(
             Statement::new(
-                "INSERT INTO api_key (id, tenant, owner, name, hash, scopes, created_at) VALUES (:id, :tenant, :owner, :name, :hash, :scopes, :now) \
-                 ON CONFLICT (id) DO NOTHING",
+                "INSERT INTO api_key (id, tenant, owner, name, hash, scopes, created_at, expires_at) \
+                 VALUES (:id, :tenant, :owner, :name, :hash, :scopes, :now, :expires) ON CONFLICT (id) DO NOTHING",
             )
             .text("id", key.id.to_string())
             .text("tenant", &key.tenant)
@@ -54,7 +69,8 @@ impl Catalog {
             .text("name", &key.name)
             .text("hash", &key.hash)
             .text("scopes", &key.scopes)
-            .int("now", now),
+            .int("now", key.created_at)
+            .with(Params::new().opt_int("expires", key.expires_at)),
         )
         .await
         .map(drop)
@@ -62,13 +78,47 @@ impl Catalog {
 
     /// One key.
     pub async fn api_key(&self, id: &ApiKeyId) -> Result<Option<ApiKeyRow>, CatalogError> {
-        let rows = self
-            .read(
-                Statement::new("SELECT id, tenant, owner, name, hash, scopes, revoked_at FROM api_key WHERE id = :id")
-                    .text("id", id.to_string()),
-            )
-            .await?;
+        let sql = concat!(key_columns!(), "WHERE k.id = :id");
+        let rows = self.read(Statement::new(sql).text("id", id.to_string())).await?;
         rows.first().map(key_from).transpose()
+    }
+
+    /// A user's keys that are not revoked, newest first.
+    pub async fn api_keys_of(&self, tenant: &str, owner: &str, limit: i64) -> Result<Vec<ApiKeyRow>, CatalogError> {
+        let sql = concat!(
+            key_columns!(),
+            "WHERE k.tenant = :tenant AND k.owner = :owner AND k.revoked_at IS NULL ORDER BY k.id DESC LIMIT :limit"
+        );
+        let rows = Statement::new(sql).text("tenant", tenant).text("owner", owner).int("limit", limit);
+        self.read(rows).await?.iter().map(key_from).collect()
+    }
+
+    /// Ends a key; `false` if it had ended before.
+    pub async fn revoke_api_key(&self, now: i64, id: &ApiKeyId) -> Result<bool, CatalogError> {
+        let statement = Statement::new("UPDATE api_key SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL");
+        let (_, changed) = self.write(statement.int("now", now).text("id", id.to_string())).await?;
+        Ok(changed == 1)
+    }
+
+    /// Gives a key another secret; the old one is no good from now on. `false` if the key has ended.
+    pub async fn rotate_api_key(&self, id: &ApiKeyId, hash: &str) -> Result<bool, CatalogError> {
+        let statement = Statement::new("UPDATE api_key SET hash = :hash WHERE id = :id AND revoked_at IS NULL");
+        let (_, changed) = self.write(statement.text("hash", hash).text("id", id.to_string())).await?;
+        Ok(changed == 1)
+    }
+
+    /// Notes that a key was used, once in `every` milliseconds.
+    pub async fn api_key_used(&self, now: i64, id: &ApiKeyId, every: i64) -> Result<(), CatalogError> {
+        self.write(
+            Statement::new(
+                "UPDATE api_key SET last_used_at = :now WHERE id = :id AND (last_used_at IS NULL OR last_used_at <= :before)",
+            )
+            .int("now", now)
+            .text("id", id.to_string())
+            .int("before", now.saturating_sub(every)),
+        )
+        .await
+        .map(drop)
     }
 
     /// Stores a ticket by the hash of its secret.
@@ -124,6 +174,10 @@ fn key_from(row: &Row) -> Result<ApiKeyRow, CatalogError> {
         name: row.text(3)?,
         hash: row.text(4)?,
         scopes: row.text(5)?,
-        revoked_at: row.opt_int(6)?,
+        created_at: row.int(6)?,
+        expires_at: row.opt_int(7)?,
+        last_used_at: row.opt_int(8)?,
+        revoked_at: row.opt_int(9)?,
+        user: row.opt_text(10)?.zip(row.opt_text(11)?),
     })
 }

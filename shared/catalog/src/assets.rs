@@ -5,6 +5,7 @@ use reelfleet_domain::{AssetState, TaskState};
 use reelfleet_messages::{AssetId, JobId, Letter};
 
 use crate::Step;
+use crate::details::{self, Visibility};
 use crate::error::CatalogError;
 use crate::events::{self, Emission};
 use crate::statement::{Params, Row, Statement};
@@ -56,6 +57,14 @@ pub struct Asset {
     pub version: i64,
     /// The version that `metadata.json` describes.
     pub described: i64,
+    /// What its owner says of it.
+    pub description: String,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// Who may see it.
+    pub visibility: Visibility,
+    /// Grows with every edit of name, description, tags and visibility.
+    pub edition: i64,
     /// Epoch milliseconds.
     pub landed_at: i64,
     /// Epoch milliseconds.
@@ -66,12 +75,31 @@ pub struct Asset {
     pub updated_at: i64,
 }
 
+/// Which assets are listed.
+#[derive(Debug, Clone, Copy)]
+pub struct Listing<'l> {
+    /// Whose: a tenant's, …
+    pub tenant: &'l str,
+    /// … and of it one user's.
+    pub owner: Option<&'l str>,
+    /// Older than this id.
+    pub before: Option<&'l str>,
+    /// In this state; else all but what is deleted.
+    pub state: Option<AssetState>,
+    /// With this text in name, description or tags, in any case.
+    pub text: Option<&'l str>,
+    /// At most so many.
+    pub limit: i64,
+}
+
 macro_rules! columns {
     () => {
         "id, tenant, owner, upload_id, bucket, object_key, version_id, etag, size, name, state, media, probe, duration_ms, \
-         width, height, generation, reason_code, reason_detail, version, described, landed_at, playable_at, ready_at, updated_at"
+         width, height, generation, reason_code, reason_detail, version, described, landed_at, playable_at, ready_at, \
+         updated_at, description, tags, visibility, edition"
     };
 }
+pub(crate) use columns;
 
 /// How an asset's processing ends without a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,25 +135,22 @@ impl Catalog {
         self.read(statement).await?.first().map(asset_from).transpose()
     }
 
-    /// Assets of a tenant, newest first, before the given id.
-    pub async fn assets(
-        &self,
-        tenant: &str,
-        before: Option<&str>,
-        state: Option<AssetState>,
-        limit: i64,
-    ) -> Result<Vec<Asset>, CatalogError> {
+    /// Assets of a tenant, newest first.
+    pub async fn assets(&self, wanted: Listing<'_>) -> Result<Vec<Asset>, CatalogError> {
         let sql = concat!(
             "SELECT ",
             columns!(),
-            " FROM asset WHERE tenant = :tenant AND (:before = '' OR id < :before) \
-             AND ((:state = '' AND state NOT IN ('deleting', 'deleted')) OR state = :state) ORDER BY id DESC LIMIT :limit"
+            " FROM asset WHERE tenant = :tenant AND (:owner = '' OR owner = :owner) AND (:before = '' OR id < :before) \
+             AND ((:state = '' AND state NOT IN ('deleting', 'deleted')) OR state = :state) \
+             AND (:text = '' OR search LIKE :text ESCAPE '!') ORDER BY id DESC LIMIT :limit"
         );
         let statement = Statement::new(sql)
-            .text("tenant", tenant)
-            .text("before", before.unwrap_or_default())
-            .text("state", state.map_or("", AssetState::as_str))
-            .int("limit", limit);
+            .text("tenant", wanted.tenant)
+            .text("owner", wanted.owner.unwrap_or_default())
+            .text("before", wanted.before.unwrap_or_default())
+            .text("state", wanted.state.map_or("", AssetState::as_str))
+            .text("text", details::pattern(wanted.text))
+            .int("limit", wanted.limit);
         self.read(statement).await?.iter().map(asset_from).collect()
     }
 
@@ -271,22 +296,7 @@ impl Catalog {
     ) -> Result<(), CatalogError> {
         let mut statements = vec![
             tasks::settle(step, lease, TaskState::Done),
-            Statement::new(
-                "UPDATE asset SET state = 'processing', media = :media, probe = :probe, duration_ms = :duration, width = :width, height = :height, \
-                 version = version + 1, op_id = :op, updated_at = :now WHERE id = :id AND state = 'uploaded'",
-            )
-            .text("media", probed.media)
-            .text("probe", probed.report)
-            .with(
-                Params::new()
-                    .opt_int("duration", probed.duration_ms)
-                    .opt_int("width", probed.width)
-                    .opt_int("height", probed.height),
-            )
-            .text("op", &step.op)
-            .int("now", step.now)
-            .text("id", lease.envelope.work.asset().to_string())
-            .expect(1),
+            record_probe(step, lease, probed, AssetState::Processing),
         ];
         statements.extend(tasks::insert(step, next));
         statements.extend(events::emit(step, emissions));
@@ -308,6 +318,27 @@ impl Catalog {
     }
 }
 
+/// Writes what a probe found, of an asset that goes on or waits for a verdict.
+pub(crate) fn record_probe(step: &Step, lease: &Lease, probed: &Probed<'_>, state: AssetState) -> Statement {
+    Statement::new(
+        "UPDATE asset SET state = :state, media = :media, probe = :probe, duration_ms = :duration, width = :width, height = :height, \
+         version = version + 1, op_id = :op, updated_at = :now WHERE id = :id AND state = 'uploaded'",
+    )
+    .text("state", state.as_str())
+    .text("media", probed.media)
+    .text("probe", probed.report)
+    .with(
+        Params::new()
+            .opt_int("duration", probed.duration_ms)
+            .opt_int("width", probed.width)
+            .opt_int("height", probed.height),
+    )
+    .text("op", &step.op)
+    .int("now", step.now)
+    .text("id", lease.envelope.work.asset().to_string())
+    .expect(1)
+}
+
 /// What a probe found, for the asset's row.
 #[derive(Debug)]
 pub struct Probed<'p> {
@@ -323,7 +354,7 @@ pub struct Probed<'p> {
     pub height: Option<i64>,
 }
 
-fn asset_from(row: &Row) -> Result<Asset, CatalogError> {
+pub(crate) fn asset_from(row: &Row) -> Result<Asset, CatalogError> {
     let state = row.text(10)?;
     Ok(Asset {
         id: row.parsed(0, "an asset's id")?,
@@ -355,5 +386,9 @@ fn asset_from(row: &Row) -> Result<Asset, CatalogError> {
         playable_at: row.opt_int(22)?,
         ready_at: row.opt_int(23)?,
         updated_at: row.int(24)?,
+        description: row.text(25)?,
+        tags: serde_json::from_str(&row.text(26)?).unwrap_or_default(),
+        visibility: details::visibility(&row.text(27)?)?,
+        edition: row.int(28)?,
     })
 }

@@ -204,6 +204,8 @@ impl Catalog {
             of_asset("DELETE FROM playlist WHERE job_id IN (SELECT id FROM job WHERE asset_id = :id)"),
             of_asset("DELETE FROM rendition WHERE asset_id = :id"),
             of_asset("DELETE FROM picture WHERE asset_id = :id"),
+            of_asset("DELETE FROM caption WHERE asset_id = :id"),
+            of_asset("DELETE FROM review_link WHERE review_id IN (SELECT id FROM approval WHERE asset_id = :id)"),
             of_asset("DELETE FROM attempt WHERE asset_id = :id"),
             of_asset("DELETE FROM task WHERE asset_id = :id"),
         ];

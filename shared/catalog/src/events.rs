@@ -41,6 +41,11 @@ pub fn asset_stream(asset: AssetId) -> String {
     format!("asset:{asset}")
 }
 
+/// The stream of a tenant's reviewers.
+pub fn review_stream(tenant: &str) -> String {
+    format!("tenant:{tenant}:review")
+}
+
 /// The operators' stream.
 pub const OPS_STREAM: &str = "ops";
 
@@ -50,6 +55,14 @@ impl Emission {
         let mut streams = vec![asset_stream(event.asset()), OPS_STREAM.to_owned(), user_stream(tenant, owner)];
         streams.sort();
         Self { event: CloudEvent::new(id, tenant, now, trace, event), streams }
+    }
+
+    /// The same for the tenant's reviewers too.
+    #[must_use]
+    pub fn to_reviewers(mut self) -> Self {
+        self.streams.push(review_stream(&self.event.tenant));
+        self.streams.sort();
+        self
     }
 }
 

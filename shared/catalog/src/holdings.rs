@@ -183,6 +183,7 @@ impl Catalog {
         self.add_runs(from, to, &mut all).await?;
         self.add_lists(from, to, &mut all).await?;
         self.add_pictures(from, to, &mut all).await?;
+        self.add_captions(from, to, &mut all).await?;
         Ok(all)
     }
 
@@ -246,6 +247,21 @@ impl Catalog {
              AND (asset_id, generation, name) > (:asset, :generation, :name) ORDER BY asset_id, generation, name LIMIT :limit";
         self.each(sql, from, to, all, |row, holdings| {
             holdings.named.insert(format!("g{}/{}", row.int(1)?, row.text(2)?), None);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn add_captions(
+        &self,
+        from: &str,
+        to: &str,
+        all: &mut BTreeMap<AssetId, Holdings>,
+    ) -> Result<(), CatalogError> {
+        let sql = "SELECT asset_id, 0, name FROM caption WHERE asset_id >= :from AND asset_id <= :to \
+             AND (asset_id, 0, name) > (:asset, :generation, :name) ORDER BY asset_id, name LIMIT :limit";
+        self.each(sql, from, to, all, |row, holdings| {
+            holdings.named.insert(row.text(2)?, None);
             Ok(())
         })
         .await

@@ -46,8 +46,9 @@ impl Catalog {
         let mut statements = vec![
             Statement::new(
                 "INSERT INTO asset (id, identity, tenant, owner, upload_id, bucket, object_key, version_id, etag, sequencer, size, name, state, \
-                 generation, version, op_id, described, landed_at, updated_at) VALUES (:id, :identity, :tenant, :owner, :upload, :bucket, :key, \
-                 :version_id, :etag, :sequencer, :size, :name, 'uploaded', 1, 1, :op, 0, :now, :now) ON CONFLICT DO NOTHING",
+                 generation, version, op_id, described, description, tags, visibility, edition, search, landed_at, updated_at) \
+                 VALUES (:id, :identity, :tenant, :owner, :upload, :bucket, :key, :version_id, :etag, :sequencer, :size, :name, 'uploaded', \
+                 1, 1, :op, 0, '', '[]', 'private', 1, :search, :now, :now) ON CONFLICT DO NOTHING",
             )
             .text("id", landing.asset.to_string())
             .text("identity", identity.as_str())
@@ -64,6 +65,7 @@ impl Catalog {
             .text("etag", &landing.object.etag)
             .int("size", i64::try_from(landing.object.size).unwrap_or(i64::MAX))
             .text("name", landing.name)
+            .text("search", landing.name.to_lowercase())
             .text("op", &step.op)
             .int("now", step.now)
             .expect(1),

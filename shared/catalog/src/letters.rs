@@ -85,6 +85,7 @@ impl Catalog {
             statements.extend([
                 Statement::new(
                     "UPDATE asset SET state = CASE WHEN playable_at IS NOT NULL THEN 'playable' WHEN media IS NULL THEN 'uploaded' \
+                     WHEN EXISTS (SELECT 1 FROM approval r WHERE r.asset_id = asset.id AND r.state <> 'granted') THEN 'awaiting_approval' \
                      ELSE 'processing' END, reason_code = NULL, reason_detail = NULL, ended_by = NULL, version = version + 1, op_id = :op, \
                      updated_at = :now WHERE id = :id AND state = 'failed' AND ended_by = :ended",
                 )

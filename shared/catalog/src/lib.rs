@@ -5,9 +5,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod access;
+pub mod accounts;
+pub mod approval;
 pub mod assets;
 pub mod audit;
+pub mod captions;
 pub mod deletion;
+pub mod details;
 pub mod error;
 pub mod events;
 pub mod fallback;
@@ -16,12 +20,16 @@ pub mod invariants;
 pub mod jobs;
 pub mod landing;
 pub mod letters;
+pub mod mail;
 mod migrate;
+pub mod notices;
 pub mod outbox;
 pub mod pictures;
 pub mod publishing;
+pub mod review_links;
 pub mod runs;
 pub mod scan;
+pub mod sessions;
 pub mod statement;
 pub mod store;
 pub mod sweep;

@@ -3,6 +3,8 @@
 //! Guarantee: no async, no AWS, no clock, no randomness. `now` and random numbers are arguments.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod approval;
+pub mod captions;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzed;
 pub mod invariants;
@@ -13,6 +15,7 @@ pub mod playlist;
 pub mod policy;
 pub mod progress;
 pub mod retry;
+pub mod review_mail;
 pub mod state;
 pub mod upload;
 

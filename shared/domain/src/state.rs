@@ -11,8 +11,8 @@
 //!            └──► failed  ◄───────────────┘       │
 //!   any ─► deleting ─► deleted                                  task: pending ◄─► leased ─► done | failed | cancelled
 //!
-//! revived by a redrive: asset failed ─► uploaded | processing | playable (as far as it had come), job failed ─► queued |
-//! running, task failed ─► pending, and cancelled ─► pending for those that were called off with it
+//! revived by a redrive: asset failed ─► uploaded | awaiting_approval | processing | playable (as far as it had come), job
+//! failed ─► queued | running, task failed ─► pending, and cancelled ─► pending for those that were called off with it
 //! made anew, in a new generation: asset playable ─► processing
 //! restored before its purge: asset deleting ─► what it was, job cancelled ─► queued | running, task cancelled ─► pending
 //! ```
@@ -105,7 +105,7 @@ impl AssetState {
             AwaitingApproval => matches!(next, Processing | Refused | Failed | Deleting),
             Processing => matches!(next, Playable | Ready | Refused | Failed | Deleting),
             Playable => matches!(next, Processing | Ready | Failed | Deleting),
-            Failed => matches!(next, Uploaded | Processing | Playable | Deleting),
+            Failed => matches!(next, Uploaded | AwaitingApproval | Processing | Playable | Deleting),
             Ready | Refused => matches!(next, Deleting),
             Deleting => next != Deleting,
             Deleted => false,

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
+use reelfleet_domain::approval::{ApprovalPolicy, check_address};
 
 use crate::shutdown::MAX_GRACE;
 
@@ -70,6 +71,12 @@ pub struct Config {
     /// Limits on what may be uploaded
     #[command(flatten)]
     pub limits: Limits,
+    /// What waits for a verdict: `none`, `always`, or a JSON list of rules of which the first that fits decides
+    #[arg(long, env = "REELFLEET_APPROVAL", default_value = "none")]
+    pub approval: ApprovalPolicy,
+    /// Mail addresses of reviewers, separated by commas: each is sent a link and a code of their own
+    #[arg(long, env = "REELFLEET_REVIEWERS", value_delimiter = ',')]
+    pub reviewers: Vec<String>,
 }
 
 /// What an upload may be.
@@ -208,6 +215,9 @@ impl Config {
                 return refuse(variable, format!("{url:?} is not an http(s) URL without a trailing slash"));
             }
         }
+        for address in &self.reviewers {
+            check_address(address).map_err(|problem| ConfigError { variable: "REELFLEET_REVIEWERS", problem })?;
+        }
         if self.limits.allowed_kinds.is_empty() {
             return refuse("REELFLEET_ALLOWED_KINDS", "nothing would be allowed".into());
         }
@@ -300,10 +310,13 @@ mod tests {
             (&["--public-url", "localhost"], "REELFLEET_PUBLIC_URL"),
             (&["--visibility-seconds", "0"], "REELFLEET_VISIBILITY_SECONDS"),
             (&["--takeover-grace-seconds", "601"], "REELFLEET_TAKEOVER_GRACE_SECONDS"),
+            (&["--reviewers", "ann@example.com,bob"], "REELFLEET_REVIEWERS"),
         ] {
             let error = parsed(arguments).validate().unwrap_err();
             assert_eq!(error.variable, variable, "{error}");
         }
         assert!(FromEnvironment::try_parse_from(["--uploads", "bucket"]).is_err());
+        let refused = FromEnvironment::try_parse_from(["--approval", "[{}, {\"votes\": 3}]"]).err().unwrap();
+        assert!(refused.to_string().contains("rule 2: votes is 0"), "{refused}");
     }
 }

@@ -26,6 +26,7 @@ pub mod outcome;
 pub mod protection;
 pub mod queue;
 pub mod queues;
+pub mod reviews;
 pub mod shutdown;
 mod sqs;
 pub mod task;

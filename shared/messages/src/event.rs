@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AssetId, EventId, JobId};
+use crate::id::{AssetId, EventId, JobId, ReviewId};
 use crate::trace::TraceParent;
 
 /// Why an asset was refused or failed. The codes are stable: programs branch on them.
@@ -47,6 +47,8 @@ pub enum ReasonCode {
     DecodeFailed,
     /// Every attempt was used up.
     AttemptsExhausted,
+    /// A reviewer declined it; the detail is the reviewer's reason.
+    Rejected,
 }
 
 impl ReasonCode {
@@ -69,6 +71,7 @@ impl ReasonCode {
             Self::DecoderCrashed => "decoder_crashed",
             Self::DecodeFailed => "decode_failed",
             Self::AttemptsExhausted => "attempts_exhausted",
+            Self::Rejected => "rejected",
         }
     }
 }
@@ -105,6 +108,18 @@ pub enum Event {
     /// Its objects are gone.
     #[serde(rename = "asset.deleted.v1")]
     AssetDeleted(AssetOnly),
+    /// It waits for people's verdict.
+    #[serde(rename = "approval.requested.v1")]
+    ApprovalRequested(ApprovalRequested),
+    /// Enough reviewers approved it: it is processed.
+    #[serde(rename = "approval.granted.v1")]
+    ApprovalGranted(ApprovalFact),
+    /// A reviewer rejected it, and why.
+    #[serde(rename = "approval.declined.v1")]
+    ApprovalDeclined(ApprovalDeclined),
+    /// Nobody decided in time: it stays unprocessed.
+    #[serde(rename = "approval.expired.v1")]
+    ApprovalExpired(ApprovalFact),
     /// The job waits for workers.
     #[serde(rename = "job.queued.v1")]
     JobQueued(JobFact),
@@ -204,6 +219,29 @@ data! {
         /// What it is again: `ready`, `processing` and so on.
         state: String,
     }
+    /// Data of `approval.requested`.
+    ApprovalRequested {
+        /// The review.
+        #[cfg_attr(test, schemars(with = "String"))] review: ReviewId,
+        /// Approvals that are needed.
+        votes: u32,
+        /// Until then (epoch milliseconds).
+        expires_at_ms: u64,
+        /// The page of the review, for reviewers who are signed in. Opening it changes nothing.
+        link: String,
+    }
+    /// Data of the `approval.*` facts without more. Who decided is for reviewers to know.
+    ApprovalFact {
+        /// The review.
+        #[cfg_attr(test, schemars(with = "String"))] review: ReviewId,
+    }
+    /// Data of `approval.declined`.
+    ApprovalDeclined {
+        /// The review.
+        #[cfg_attr(test, schemars(with = "String"))] review: ReviewId,
+        /// The reviewer's, for the uploader.
+        reason: String,
+    }
     /// Data of the `job.*` facts without more.
     JobFact {
         /// The job.
@@ -262,6 +300,10 @@ impl Event {
             Self::AssetDeleting(_) => "asset.deleting.v1",
             Self::AssetRestored(_) => "asset.restored.v1",
             Self::AssetDeleted(_) => "asset.deleted.v1",
+            Self::ApprovalRequested(_) => "approval.requested.v1",
+            Self::ApprovalGranted(_) => "approval.granted.v1",
+            Self::ApprovalDeclined(_) => "approval.declined.v1",
+            Self::ApprovalExpired(_) => "approval.expired.v1",
             Self::JobQueued(_) => "job.queued.v1",
             Self::JobStarted(_) => "job.started.v1",
             Self::JobProgressed(_) => "job.progressed.v1",
@@ -285,6 +327,9 @@ impl Event {
             Self::AssetDeleting(d) => d.asset,
             Self::AssetRestored(d) => d.asset,
             Self::AssetDeleted(d) => d.asset,
+            Self::ApprovalRequested(d) => d.asset,
+            Self::ApprovalGranted(d) | Self::ApprovalExpired(d) => d.asset,
+            Self::ApprovalDeclined(d) => d.asset,
             Self::JobQueued(d)
             | Self::JobStarted(d)
             | Self::JobSucceeded(d)

@@ -31,6 +31,16 @@ ids! {
     Fact, EventId, "evt";
     /// An API key; the secret is not part of it.
     ApiKey, ApiKeyId, "key";
+    /// A person with an account.
+    User, UserId, "usr";
+    /// One signing-in of a person, on one device.
+    Session, SessionId, "ses";
+    /// An invitation to sign up; the secret is not part of it.
+    Invitation, InvitationId, "inv";
+    /// One mail; its Message-ID is made of it.
+    Mail, MailId, "eml";
+    /// One review: an asset that waits, or waited, for people's verdict.
+    Review, ReviewId, "rev";
 }
 
 #[cfg(test)]

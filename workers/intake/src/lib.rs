@@ -3,11 +3,13 @@
 //! Guarantee: whatever lands in an uploads bucket becomes one asset, however often and in whatever order it is
 //! announced, but for what lands by an upload that was aborted or has expired: that is removed; an asset is probed by
 //! range through the jail, and refused with a code and a sentence where policy says so.
+//! What policy wants people to decide waits in a state of its own, with its pictures made and nothing encoded.
 //! One bad message or record never touches its neighbour.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod landing;
 mod probe;
+mod review;
 
 use std::sync::Arc;
 

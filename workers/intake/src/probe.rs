@@ -16,6 +16,8 @@ use reelfleet_messages::task::{AssetTask, Task, TaskEnvelope, VERSION};
 use reelfleet_messages::{Event, TaskId};
 use reelfleet_objects::RangedReader;
 
+use crate::review;
+
 /// A probe takes milliseconds; a minute means that something hangs.
 const CLOCKS: Clocks =
     Clocks { wall: Duration::from_secs(60), no_progress: Duration::from_secs(20), max_output_bytes: 4 << 20 };
@@ -108,27 +110,29 @@ impl Prober {
             width: video.map(|v| i64::from(v.display_width)),
             height: video.map(|v| i64::from(v.display_height)),
         };
-        let (id, job) = (asset.id, attempt.lease.envelope.job);
+        let id = asset.id;
         let target = AssetTask { asset: id, generation: 1 };
         let mut next = Vec::new();
-        if report.kind != MediaKind::Image {
-            next.push(self.task(attempt, Task::PlanRenditions(target.clone())));
-        }
         if report.kind != MediaKind::Audio {
-            next.push(self.task(attempt, Task::RenderThumbnails(target)));
+            next.push(self.task(attempt, Task::RenderThumbnails(target.clone())));
         }
-        let facts = [
-            Event::AssetProbed(AssetProbed {
-                asset: id,
-                media: media.to_owned(),
-                duration_ms: report.duration_ms,
-                width: video.map(|v| v.display_width),
-                height: video.map(|v| v.display_height),
-            }),
-            Event::JobQueued(JobFact { asset: id, job, code: None }),
-        ];
-        let emissions: Vec<_> = facts.into_iter().map(|fact| attempt.emission(&asset.owner, fact)).collect();
-        self.catalog.probed(&attempt.step("probed"), &attempt.lease, &probed, &next, &emissions).await?;
+        let found = Event::AssetProbed(AssetProbed {
+            asset: id,
+            media: media.to_owned(),
+            duration_ms: report.duration_ms,
+            width: video.map(|v| v.display_width),
+            height: video.map(|v| v.display_height),
+        });
+        if let Some(asked) = review::ask(&self.context, &self.catalog, asset, report.duration_ms).await? {
+            asked.commit(attempt, &self.catalog, &probed, &next, found).await?;
+        } else {
+            if report.kind != MediaKind::Image {
+                next.insert(0, self.task(attempt, Task::PlanRenditions(target)));
+            }
+            let facts = [found, Event::JobQueued(JobFact { asset: id, job: attempt.lease.envelope.job, code: None })];
+            let emissions: Vec<_> = facts.into_iter().map(|fact| attempt.emission(&asset.owner, fact)).collect();
+            self.catalog.probed(&attempt.step("probed"), &attempt.lease, &probed, &next, &emissions).await?;
+        }
         tracing::info!(media, container = report.container, "probed");
         Ok(())
     }

@@ -15,6 +15,7 @@ mod doorbells;
 mod losers;
 mod orphans;
 mod records;
+mod reviews;
 mod uploads;
 
 use std::time::Duration;
@@ -120,7 +121,11 @@ impl Janitor {
         self.beat.tick();
         told("orphans", self.sweep_orphans().await);
         self.beat.tick();
+        told("reviews", self.sweep_reviews().await);
+        told("quarantine", self.sweep_quarantine().await);
+        self.beat.tick();
         told("events", self.trim_events().await);
+        told("mails", self.trim_mails().await);
         told("tickets", self.trim_tickets().await);
         self.beat.tick();
         if Instant::now() >= seldom.doorbells {

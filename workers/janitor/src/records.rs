@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::Janitor;
 
+/// Long enough to answer "was it sent?"; addresses are kept no longer.
+const MAILS_KEPT: Duration = Duration::from_secs(30 * 86_400);
+
 impl Janitor {
     /// The event log is kept for a time; positions go on, and a client that comes later is told to start anew.
     pub(crate) async fn trim_events(&self) -> anyhow::Result<u64> {
@@ -15,5 +18,11 @@ impl Janitor {
     pub(crate) async fn trim_tickets(&self) -> anyhow::Result<u64> {
         self.catalog.trim_tickets(self.context.clock.now_ms()).await?;
         Ok(0)
+    }
+
+    /// Mails that nobody sent in time are blanked; those that ended are forgotten after a while.
+    pub(crate) async fn trim_mails(&self) -> anyhow::Result<u64> {
+        let expired = self.catalog.expire_mail(self.context.clock.now_ms()).await?;
+        Ok(expired + self.catalog.trim_mail(self.before(MAILS_KEPT)).await?)
     }
 }

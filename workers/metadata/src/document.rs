@@ -232,6 +232,8 @@ fn rfc3339(ms: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use reelfleet_catalog::details::Visibility;
+
     use super::*;
 
     fn asset(state: AssetState) -> Asset {
@@ -257,6 +259,10 @@ mod tests {
             reason_detail: None,
             version: 5,
             described: 3,
+            description: String::new(),
+            tags: Vec::new(),
+            visibility: Visibility::Private,
+            edition: 1,
             landed_at: 1_767_225_600_000,
             playable_at: Some(1_767_225_602_500),
             ready_at: Some(1_767_225_631_000),

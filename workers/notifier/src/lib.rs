@@ -7,7 +7,8 @@
 //! - a client that says what it has seen gets what it missed, then the rest ([`session`]);
 //! - a client that reads slowly delays nobody: its queue is bounded, progress in it is coalesced, and when it is full the
 //!   connection ends and may be resumed ([`queue`]);
-//! - a topic is authorised when it is subscribed and again at every delivery.
+//! - a topic is authorised when it is subscribed and again at every delivery;
+//! - mails to one person leave at least once, with one Message-ID ([`mail`]).
 //!
 //! The protocol is `reelfleet_messages::realtime`, the same over both transports.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -18,6 +19,7 @@ mod frame;
 pub mod fuzzed;
 pub mod hub;
 mod latest;
+pub mod mail;
 mod problem;
 pub mod queue;
 pub mod session;
@@ -59,6 +61,16 @@ pub async fn serve(
     settings: Settings,
     listener: TcpListener,
 ) -> anyhow::Result<()> {
+    let mails = match settings.mail()? {
+        Some((server, from)) => {
+            let sender = mail::Sender::new(&context, &catalog, server, from.clone());
+            let every = Duration::from_secs(settings.mail_seconds);
+            let notices = Duration::from_secs(settings.notice_seconds);
+            tokio::spawn(mail::tell_uploaders(context.clone(), catalog.clone(), notices));
+            tokio::spawn(sender.run(every, context.health.beat("mails")))
+        }
+        None => tokio::spawn(mail::warn_without_server(context.clone(), catalog.clone())),
+    };
     let hub = Hub::start(&context, catalog, settings).await.context("the epoch of the event log can't be read")?;
     tracing::info!(address = %listener.local_addr()?, "notifier listens");
     let bell = tokio::spawn(Doorbell::new(&context, hub.clone()).run(context.shutdown.clone()));
@@ -76,6 +88,7 @@ pub async fn serve(
     }
     check.await?;
     bell.await?;
+    mails.await?;
     Ok(())
 }
 

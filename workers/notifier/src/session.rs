@@ -89,7 +89,7 @@ impl Credential {
                 let op = format!("ticket/{}", shared.ids.token());
                 tickets::redeem(&shared.catalog, shared.clock.now_ms(), text, origin, &op).await
             }
-            Self::Key(text) => shared.keys.verify(text).await,
+            Self::Key(text) => shared.keys.verify(shared.clock.now_ms(), text).await,
         };
         who.map_err(Refusal::from)
     }

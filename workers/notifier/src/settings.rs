@@ -3,7 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Parser;
+use lettre::message::Mailbox;
+
+use crate::mail::SmtpServer;
 
 /// Settings of the notifier. Flags and environment say the same things; a flag wins.
 #[derive(Parser, Clone, Debug)]
@@ -21,12 +25,31 @@ pub struct Settings {
     /// Seconds between two looks at the event log for doorbells that were lost
     #[arg(long, env = "REELFLEET_NOTIFIER_CHECK_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=20))]
     pub check_seconds: u64,
+    /// SMTP server for mails to one person: `smtps://user:password@host`, `smtp://host:587` (STARTTLS); `smtp://localhost` and `?tls=none` are plain
+    #[arg(long, env = "REELFLEET_SMTP_URL", hide_env_values = true)]
+    pub smtp_url: Option<SmtpServer>,
+    /// Sender of mails: `Reelfleet <noreply@example.com>`
+    #[arg(long, env = "REELFLEET_MAIL_FROM")]
+    pub mail_from: Option<Mailbox>,
+    /// Seconds between two looks for mails that are due
+    #[arg(long, env = "REELFLEET_MAIL_SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub mail_seconds: u64,
+    /// Seconds for which what is ready or failed is gathered into one mail per uploader
+    #[arg(long, env = "REELFLEET_NOTICE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub notice_seconds: u64,
 }
 
 impl Settings {
     /// The settings from environment variables alone.
     pub fn from_env() -> Result<Self, clap::Error> {
         Self::try_parse_from(std::iter::empty::<String>())
+    }
+
+    /// Where mails go, and from whom; none: nobody is written to.
+    pub(crate) fn mail(&self) -> anyhow::Result<Option<(&SmtpServer, &Mailbox)>> {
+        let Some(server) = &self.smtp_url else { return Ok(None) };
+        let from = self.mail_from.as_ref().context("REELFLEET_SMTP_URL is set: set REELFLEET_MAIL_FROM too")?;
+        Ok(Some((server, from)))
     }
 
     pub(crate) fn heartbeat(&self) -> Duration {

@@ -64,8 +64,8 @@ pub struct Member {
 }
 
 impl Member {
-    fn hears(&self, tenant: &str) -> bool {
-        self.topic.delivers(&self.who, tenant)
+    fn hears(&self, tenant: &str, subject: &str) -> bool {
+        self.topic.delivers(&self.who, tenant, subject)
     }
 }
 
@@ -74,7 +74,14 @@ impl Member {
 struct Item {
     position: i64,
     tenant: String,
+    subject: String,
     text: Utf8Bytes,
+}
+
+impl Item {
+    fn of(position: i64, text: Utf8Bytes, fact: Fact) -> Self {
+        Self { position, tenant: fact.tenant, subject: fact.subject, text }
+    }
 }
 
 #[derive(Debug)]
@@ -167,10 +174,9 @@ impl Stream {
             if fact.is_end() {
                 latest.end(&fact.subject);
             }
-            let item =
-                Item { position: logged.position, text: fact.frame(&self.name, logged.position), tenant: fact.tenant };
+            let item = Item::of(logged.position, fact.frame(&self.name, logged.position), fact);
             for (member, after) in inner.members.values() {
-                if item.position > *after && member.hears(&item.tenant) {
+                if item.position > *after && member.hears(&item.tenant, &item.subject) {
                     member.queue.push(self.entry(&item, false));
                 }
             }
@@ -191,7 +197,7 @@ impl Stream {
         let text = fact.frame(&self.name, inner.position);
         for (member, after) in inner.members.values() {
             // A listener ahead of the reader must not be sent a position that falls.
-            if *after <= inner.position && member.hears(&fact.tenant) {
+            if *after <= inner.position && member.hears(&fact.tenant, &fact.subject) {
                 let (stream, asset) = (self.name.clone(), asset.clone());
                 member.queue.push(Entry::Progress { stream, asset, text: text.clone() });
             }
@@ -209,7 +215,9 @@ impl Stream {
             if inner.recent.front().is_none_or(|first| first.position > at.saturating_add(1)) {
                 return false;
             }
-            for item in inner.recent.iter().filter(|item| item.position > at && member.hears(&item.tenant)) {
+            for item in
+                inner.recent.iter().filter(|item| item.position > at && member.hears(&item.tenant, &item.subject))
+            {
                 member.queue.push(self.entry(item, true));
             }
         }
@@ -264,9 +272,9 @@ pub async fn follow(
             if !member.queue.room().await {
                 return Ok(());
             }
-            if let Some(fact) = stream.fact(logged).filter(|fact| member.hears(&fact.tenant)) {
+            if let Some(fact) = stream.fact(logged).filter(|fact| member.hears(&fact.tenant, &fact.subject)) {
                 let text = fact.frame(stream.name(), logged.position);
-                let item = Item { position: logged.position, tenant: fact.tenant, text };
+                let item = Item::of(logged.position, text, fact);
                 member.queue.push(stream.entry(&item, true));
             }
             at = logged.position;

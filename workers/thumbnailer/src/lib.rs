@@ -13,6 +13,7 @@ use bytes::Bytes;
 use reelfleet_catalog::assets::Asset;
 use reelfleet_catalog::pictures::Picture;
 use reelfleet_catalog::{Catalog, CatalogError};
+use reelfleet_domain::AssetState;
 use reelfleet_domain::policy::{Refusal, Verdict};
 use reelfleet_fleet::{Attempt, BoxFuture, Context, QueueName, Settings, TaskHandler, TaskRunner, WorkError, Worked};
 use reelfleet_media::wire::{
@@ -83,7 +84,8 @@ impl Thumbnailer {
         if pictures.is_empty() {
             return Err(WorkError::Failed(Refusal::new(ReasonCode::DecodeFailed, "no picture could be made of it")));
         }
-        self.commit(attempt, &asset, &pictures, still).await
+        // Before the verdict a still picture is only to be looked at; once it is granted, a task of its own ends the job.
+        self.commit(attempt, &asset, &pictures, still && asset.state != AssetState::AwaitingApproval).await
     }
 
     /// Stores what one decoder makes.

@@ -162,9 +162,14 @@ async fn audited(catalog: &Catalog) {
         what: "dlq.discard".into(),
         subject: "tsk_1".into(),
         detail: "{}".into(),
+        tenant: (at > 1).then(|| "default".into()),
     };
     catalog.audit(&[entry("a", 1), entry("b", 2)]).await.unwrap();
     catalog.audit(&[AuditEntry { who: "eve".into(), ..entry("a", 9) }]).await.unwrap();
     assert_eq!(catalog.audit_of("tsk_1", 10).await.unwrap(), [entry("b", 2), entry("a", 1)], "never changed");
     assert_eq!(catalog.audit_of("tsk_2", 10).await.unwrap(), []);
+    assert!(catalog.audit_in("default", None, 10).await.unwrap().contains(&entry("b", 2)));
+    assert!(!catalog.audit_in("default", None, 10).await.unwrap().contains(&entry("a", 1)), "nobody's but operators'");
+    assert_eq!(catalog.audit_in("default", Some((2, "b")), 10).await.unwrap(), []);
+    assert_eq!(catalog.audit_in("other", None, 10).await.unwrap(), []);
 }

@@ -3,11 +3,15 @@
 //! The same story is told to both engines; it calls each function of the catalog and checks what others then see.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod accounts;
+mod approvals;
 mod auditing;
 mod deletions;
+mod detailing;
 mod endpoint;
 mod fallbacks;
 mod letters;
+mod mails;
 mod storm;
 mod story;
 

@@ -117,6 +117,7 @@ pub async fn tell(endpoint: &Endpoint) {
     let catalog = endpoint.catalog();
     migrations(&catalog).await;
     keys_and_tickets(&catalog).await;
+    crate::accounts::tell(&catalog).await;
     let asset = uploads(&catalog).await;
     let film = land(&catalog, "in/film", None, asset).await;
     leases(&catalog, &film).await;
@@ -128,6 +129,8 @@ pub async fn tell(endpoint: &Endpoint) {
     crate::letters::tell(&catalog).await;
     crate::fallbacks::tell(&catalog).await;
     crate::deletions::tell(&catalog).await;
+    crate::mails::tell(&catalog).await;
+    crate::approvals::tell(&catalog).await;
     outbox(&catalog).await;
 }
 
@@ -150,9 +153,13 @@ async fn keys_and_tickets(catalog: &Catalog) {
         name: "first".into(),
         hash: "h".into(),
         scopes: "admin".into(),
+        created_at: NOW,
+        expires_at: None,
+        last_used_at: None,
         revoked_at: None,
+        user: None,
     };
-    catalog.add_api_key(NOW, &key).await.unwrap();
+    catalog.add_api_key(&key).await.unwrap();
     assert_eq!(catalog.api_key(&key.id).await.unwrap(), Some(key));
     assert_eq!(catalog.api_key(&ApiKeyId::from_uuid(id())).await.unwrap(), None);
     let ticket = TicketRow {
@@ -364,10 +371,7 @@ async fn published(catalog: &Catalog, film: &Landed, publish: &NewTask) {
     assert!(catalog.undescribed(10).await.unwrap().contains(&film.asset));
     catalog.described(&film.asset, asset.version).await.unwrap();
     assert!(!catalog.undescribed(10).await.unwrap().contains(&film.asset));
-    assert_eq!(catalog.assets("default", None, None, 10).await.unwrap().len(), 1);
-    assert_eq!(catalog.assets("default", Some(&film.asset.to_string()), None, 10).await.unwrap().len(), 0);
-    assert_eq!(catalog.assets("default", None, Some(AssetState::Failed), 10).await.unwrap().len(), 0);
-    assert_eq!(catalog.assets("other", None, None, 10).await.unwrap().len(), 0);
+    crate::detailing::tell(&catalog, &asset).await;
     assert_eq!(
         catalog.asset_by_identity(object("in/film", "e1").identity().as_str()).await.unwrap().unwrap().id,
         film.asset
@@ -391,7 +395,9 @@ async fn pictures_and_ends(catalog: &Catalog) {
     let picture =
         Picture { name: "p.jpg".into(), kind: "poster".into(), format: "jpeg".into(), width: 2, height: 3, bytes: 4 };
     catalog.pictured(&step(NOW), &thumbs, std::slice::from_ref(&picture), true, &[]).await.unwrap();
-    assert_eq!(catalog.pictures(&photo.asset, 1).await.unwrap(), [picture]);
+    assert_eq!(catalog.pictures(&photo.asset, 1).await.unwrap(), std::slice::from_ref(&picture));
+    let many: Vec<_> = (0..25).map(|_| AssetId::from_uuid(id())).chain([photo.asset]).collect();
+    assert_eq!(catalog.pictures_of_each(&many).await.unwrap(), [(photo.asset, picture)]);
     assert_eq!(catalog.asset(&photo.asset).await.unwrap().unwrap().state, AssetState::Ready);
 
     let junk = land(catalog, "junk", None, AssetId::from_uuid(id())).await;

@@ -25,6 +25,7 @@ fn golden(name: &str, text: &str) {
 fn samples() -> Vec<Event> {
     let asset = AssetId::from_uuid(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001));
     let job = JobId::from_uuid(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0002));
+    let review = ReviewId::from_uuid(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0004));
     let fact = |code| JobFact { asset, job, code };
     let stopped = |code, detail: &str| AssetStopped { asset, code, detail: detail.into() };
     vec![
@@ -48,6 +49,16 @@ fn samples() -> Vec<Event> {
         Event::AssetDeleting(AssetDeleting { asset, purge_at_ms: 1_800_000_000_000 }),
         Event::AssetRestored(AssetRestored { asset, state: "ready".into() }),
         Event::AssetDeleted(AssetOnly { asset }),
+        Event::ApprovalRequested(ApprovalRequested {
+            asset,
+            review,
+            votes: 2,
+            expires_at_ms: 1_800_000_000_000,
+            link: format!("https://reel.example/reviews/{review}"),
+        }),
+        Event::ApprovalGranted(ApprovalFact { asset, review }),
+        Event::ApprovalDeclined(ApprovalDeclined { asset, review, reason: "the sound is missing".into() }),
+        Event::ApprovalExpired(ApprovalFact { asset, review }),
         Event::JobQueued(fact(None)),
         Event::JobStarted(fact(None)),
         Event::JobProgressed(JobProgressed { asset, job, percent: 42.5, sequence: 17 }),

@@ -2,12 +2,14 @@
 //!
 //! Labels are values of a closed set (a queue name, a task kind, an outcome, a rendition name): ids go to the log only.
 
+mod mail;
 mod media;
 mod message;
 mod publish;
 mod storage;
 mod sweep;
 
+pub use mail::MailAttempted;
 pub use media::{DecoderCrashed, EncodeFinished, JailClosed, JobFinished, SegmentBytes, TaskFinished, TaskStarted};
 pub use message::{
     AckFailed, CommitRefused, HandlerPanicked, LeaseLost, MessageFinished, MessageReceived, MessageRejected,
@@ -23,6 +25,7 @@ pub use sweep::{AuditFound, SweepFailed, Swept};
 /// Registers a HELP text for every metric of this crate with the installed recorder.
 pub(crate) fn describe() {
     message::describe();
+    mail::describe();
     media::describe();
     publish::describe();
     storage::describe();

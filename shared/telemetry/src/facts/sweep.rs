@@ -3,7 +3,7 @@
 use metrics::{counter, describe_counter};
 
 /// A sweep cleared something away. `what` names the sweep: losers, uploads, multiparts, events, tickets, doorbells,
-/// stranded_tasks (woken), descriptions (written).
+/// mails, reviews (expired, written about again), quarantine (tagged), stranded_tasks (woken), descriptions (written).
 #[derive(Debug)]
 pub struct Swept {
     pub what: &'static str,

@@ -1,7 +1,7 @@
 //! One stream and its listeners: nothing twice, nothing out of order, nothing missing.
 
 use super::*;
-use reelfleet_access::{Scope, Scopes};
+use reelfleet_access::{Scope, Scopes, Via};
 use serde_json::json;
 
 /// A log in memory whose oldest entries may be trimmed, and that may grow while it is read.
@@ -46,7 +46,7 @@ fn logged(position: i64, tenant: &str) -> Logged {
 
 fn member(id: u64) -> Member {
     let scopes = Scopes::of(&[Scope::Realtime]);
-    let who = Principal { tenant: "t".into(), owner: "o".into(), scopes };
+    let who = Principal { tenant: "t".into(), owner: "o".into(), scopes, via: Via::Ticket };
     Member { id, topic: Topic::Me, who: Arc::new(who), queue: Arc::default() }
 }
 

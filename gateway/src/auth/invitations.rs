@@ -1,0 +1,88 @@
+//! `POST /v1/invitations`: a link by which somebody may sign up.
+//!
+//! Guarantee: it is good once, for seven days, for one e-mail where that is given; its secret is shown to the inviter
+//! once, mailed where there is an e-mail, and stored as its hash.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use reelfleet_access::{Role, Roles, Scope};
+use reelfleet_catalog::accounts::Invitation;
+use reelfleet_catalog::mail::NewMail;
+use reelfleet_messages::{InvitationId, MailId};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{email, may_grant, roles, words};
+use crate::app::{App, rfc3339};
+use crate::caller::{Caller, Payload};
+use crate::options::SignUp;
+use crate::problem::{Code, Problem};
+
+const LIVES_MS: i64 = 7 * 24 * 3_600_000;
+
+#[derive(Deserialize)]
+pub(crate) struct Wanted {
+    /// Who alone may use it, and where it is mailed to.
+    email: Option<String>,
+    roles: Option<Vec<String>>,
+}
+
+/// Invites.
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Payload(wanted): Payload<Wanted>,
+) -> Result<Response, Problem> {
+    let principal = caller.with(Scope::Admin)?;
+    if app.accounts()?.sign_up == SignUp::Closed {
+        return Err(Problem::new(Code::SignUpClosed, "nobody can sign up here, invited or not"));
+    }
+    let email = wanted.email.as_deref().map(email).transpose()?;
+    let roles = wanted.roles.as_deref().map(roles).transpose()?.unwrap_or_else(|| Roles::of(&[Role::User]));
+    may_grant(&principal, Roles::default(), roles)?;
+    let (step, secret) = (app.context.step(), app.draw()?);
+    let invitation = Invitation {
+        id: InvitationId::from_uuid(app.context.ids.uuid()),
+        hash: secret.hash(),
+        tenant: principal.tenant.clone(),
+        email,
+        roles: roles.to_string(),
+        invited_by: principal.user().to_owned(),
+        created_at: step.now,
+        expires_at: step.now.saturating_add(LIVES_MS),
+        used_by: None,
+    };
+    let url = app.url(&format!("/sign-up?invitation={}", secret.reveal()));
+    let text = format!(
+        "You are invited to reelfleet.\n\nOpen this link to make an account; it is good once, for seven days:\n\n{url}\n"
+    );
+    let mail = invitation.email.as_deref().map(|to| NewMail {
+        id: MailId::from_uuid(app.context.ids.uuid()),
+        tenant: &invitation.tenant,
+        to,
+        kind: "invitation",
+        subject: "You are invited",
+        text: &text,
+        expires_at: invitation.expires_at,
+    });
+    let detail = json!({ "email": invitation.email, "roles": invitation.roles });
+    let noted = app.deed(&invitation.tenant, principal.user(), "user.invited", invitation.id, &detail);
+    app.catalog.invite(&step, &invitation, mail.as_ref(), &noted).await?;
+    let body = Json(json!({
+        "id": invitation.id.to_string(),
+        "url": url,
+        "email": invitation.email,
+        "roles": words(roles),
+        "expires_at": rfc3339(invitation.expires_at),
+    }));
+    Ok((StatusCode::CREATED, body).into_response())
+}
+
+/// Not an invitation, or not one any more: no more is told.
+pub(super) fn invalid() -> Problem {
+    Problem::new(Code::InvitationInvalid, "it was used, is over, or is for another e-mail: ask for a new one")
+}

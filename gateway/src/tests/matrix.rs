@@ -1,0 +1,271 @@
+//! Every route × every credential that must not open it.
+//!
+//! The table below is held against the router's own source: a route that is missing here fails the first test.
+
+use super::*;
+
+/// What lets somebody in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    /// Nothing: for everybody.
+    Open,
+    /// What the request itself holds: a password, a cookie, a secret from a mail or a link, a playback token.
+    Own,
+    /// A ticket or a key, which the notifier looks at.
+    Notifier,
+    /// Any valid credential.
+    Anybody,
+    /// Somebody who has signed in.
+    SignedIn,
+    /// Somebody who has signed in, or a key with the scope `admin`.
+    Person,
+    /// This scope.
+    Scope(&'static str),
+}
+
+use Door::{Anybody, Notifier, Open, Own, Person, Scope, SignedIn};
+
+/// Method, pattern, who is let in.
+const ROUTES: &[(&str, &str, Door)] = &[
+    ("POST", "/v1/uploads", Scope("uploads:write")),
+    ("GET", "/v1/uploads", Scope("uploads:write")),
+    ("GET", "/v1/uploads/{id}", Scope("uploads:write")),
+    ("DELETE", "/v1/uploads/{id}", Scope("uploads:write")),
+    ("PATCH", "/v1/uploads/{id}", Scope("uploads:write")),
+    ("POST", "/v1/uploads/{id}/parts", Scope("uploads:write")),
+    ("POST", "/v1/uploads/{id}/complete", Scope("uploads:write")),
+    ("GET", "/v1/assets", Scope("assets:read")),
+    ("GET", "/v1/assets/{id}", Scope("assets:read")),
+    ("DELETE", "/v1/assets/{id}", Scope("assets:write")),
+    ("PATCH", "/v1/assets/{id}", Scope("assets:write")),
+    ("PUT", "/v1/assets/{id}/captions/{language}", Scope("assets:write")),
+    ("DELETE", "/v1/assets/{id}/captions/{language}", Scope("assets:write")),
+    ("GET", "/v1/assets/{id}/original", Scope("assets:read")),
+    ("POST", "/v1/assets/{id}/restore", Scope("assets:write")),
+    ("POST", "/v1/realtime/tickets", Scope("realtime")),
+    ("GET", "/v1/reviews", Scope("reviews")),
+    ("GET", "/v1/reviews/{id}", Scope("reviews")),
+    ("POST", "/v1/reviews/{id}/verdict", Scope("reviews")),
+    ("GET", "/v1/me", Anybody),
+    ("PATCH", "/v1/me", SignedIn),
+    ("POST", "/v1/me/password", SignedIn),
+    ("GET", "/v1/keys", Person),
+    ("POST", "/v1/keys", Person),
+    ("DELETE", "/v1/keys/{id}", Person),
+    ("POST", "/v1/keys/{id}/rotate", Person),
+    ("GET", "/v1/users", Scope("admin")),
+    ("GET", "/v1/users/{id}", Scope("admin")),
+    ("PATCH", "/v1/users/{id}", Scope("admin")),
+    ("POST", "/v1/invitations", Scope("admin")),
+    ("GET", "/v1/audit", Scope("admin")),
+    ("POST", "/v1/auth/sign-up", Own),
+    ("POST", "/v1/auth/sign-in", Own),
+    ("POST", "/v1/auth/refresh", Own),
+    ("POST", "/v1/auth/sign-out", Own),
+    ("POST", "/v1/auth/password-reset", Own),
+    ("POST", "/v1/auth/password-reset/confirm", Own),
+    ("GET", "/v1/reviews/link/{token}", Own),
+    ("POST", "/v1/reviews/link/{token}/verdict", Own),
+    ("GET", "/v1/explore", Open),
+    ("GET", "/v1/explore/{id}", Open),
+    ("GET", "/v1/realtime", Notifier),
+    ("GET", "/v1/events", Notifier),
+    ("GET", "/p/{token}/{*path}", Own),
+    ("HEAD", "/p/{token}/{*path}", Own),
+    ("OPTIONS", "/p/{token}/{*path}", Open),
+    ("GET", "/", Open),
+    ("GET", "/assets/{name}", Open),
+    ("GET", "/favicon.svg", Open),
+];
+
+/// A path of the pattern, and a body that the route would take.
+fn example(method: &str, pattern: &str) -> (String, Value) {
+    let id = match pattern.split('/').nth(2) {
+        Some("uploads") => UPLOAD,
+        Some("reviews") => REVIEW,
+        Some("keys") => KEY,
+        Some("users") => USER,
+        _ => ASSET,
+    };
+    let path = pattern.replace("{id}", id).replace("{language}", "en").replace("{token}", "x").replace("{*path}", "a.m3u8");
+    let body = match (method, pattern) {
+        ("POST", "/v1/uploads") => json!({ "name": "a.mp4", "size": 5, "type": "video/mp4" }),
+        ("PATCH", "/v1/uploads/{id}") => json!({ "name": "b.mp4" }),
+        ("POST", "/v1/uploads/{id}/parts") => json!({ "parts": [{ "n": 1 }] }),
+        ("PATCH", "/v1/assets/{id}") => json!({ "name": "b" }),
+        ("POST", "/v1/reviews/{id}/verdict") => json!({ "verdict": "approve" }),
+        ("PATCH", "/v1/me") => json!({ "name": "b" }),
+        ("POST", "/v1/me/password") => json!({ "current": "a", "new": "correct horse" }),
+        ("POST", "/v1/keys") => json!({ "name": "k", "scopes": ["assets:read"] }),
+        ("PATCH", "/v1/users/{id}") => json!({ "state": "disabled" }),
+        ("POST" | "PUT", _) => json!({}),
+        _ => Value::Null,
+    };
+    (path, body)
+}
+
+/// The routes behind the one check of credentials.
+fn keyed_routes() -> impl Iterator<Item = (&'static str, String, Value, Door)> {
+    ROUTES.iter().filter(|(_, _, door)| !matches!(door, Open | Own | Notifier)).map(|(method, pattern, door)| {
+        let (path, body) = example(method, pattern);
+        (*method, path, body, *door)
+    })
+}
+
+#[test]
+fn no_route_of_the_router_is_missing_here() {
+    let source = include_str!("../router.rs");
+    let mut found = Vec::new();
+    for part in source.split(".route(").skip(1) {
+        let (path, rest) = part.split_once(',').unwrap();
+        let path = match path.trim() {
+            "COMPLETION_ROUTE" => crate::front::COMPLETION_ROUTE,
+            // The pages of the web app: for everybody, and the same file each.
+            "path" => continue,
+            literal => literal.strip_prefix('"').and_then(|path| path.strip_suffix('"')).unwrap_or_else(|| {
+                panic!("{literal} is neither a text nor a name that this test knows")
+            }),
+        };
+        let rest = rest.split(';').next().unwrap();
+        let rest = rest.split(".route_layer(").next().unwrap().split(".layer(").next().unwrap();
+        for method in ["get", "post", "put", "patch", "delete", "head", "options"] {
+            let call = format!("{method}(");
+            let starts = rest.match_indices(&call).filter(|(at, _)| {
+                !rest[..*at].ends_with(|before: char| before.is_alphanumeric() || before == '_')
+            });
+            found.extend(starts.map(|_| (method.to_uppercase(), path.to_owned())));
+        }
+    }
+    let mut known: Vec<_> = ROUTES.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
+    found.sort();
+    known.sort();
+    assert_eq!(found, known, "the left are the router's, the right are this table's");
+}
+
+#[tokio::test]
+async fn without_a_valid_credential_no_route_does_anything() {
+    let url = "http://localhost:8080";
+    let other_key = key().replace("07", "08");
+    let none = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0";
+    let good = token();
+    let parts: Vec<&str> = good.split('.').collect();
+    for (what, world, credential) in [
+        ("nothing", World::default(), None),
+        ("garbage", World::default(), Some("Bearer nonsense".to_owned())),
+        ("another scheme", World::default(), Some(format!("Basic {}", key()))),
+        ("a token of another key", World::default(), Some(format!("Bearer {other_key}"))),
+        ("another secret's", World::default(), Some(format!("Bearer {}", signed(&"x".repeat(32), url, NOW)))),
+        ("an expired one", World::default(), Some(format!("Bearer {}", signed(SECRET, url, NOW - 600_000)))),
+        ("another audience's", World::default(), Some(format!("Bearer {}", signed(SECRET, "http://other", NOW)))),
+        ("an unsigned one", World::default(), Some(format!("Bearer {none}.{}.", parts[1]))),
+        ("an ended session's", World { session_over: true, ..World::default() }, Some(format!("Bearer {good}"))),
+        ("a disabled user's", World { user_state: "disabled", ..World::default() }, Some(format!("Bearer {good}"))),
+        ("a realtime ticket", World::default(), Some(format!("Bearer rt_{}", secret().reveal()))),
+    ] {
+        let gateway = Gateway::with(world).await;
+        for (method, path, body, _) in keyed_routes() {
+            let mut request = keyed(method, &path, body);
+            request.headers_mut().remove("authorization");
+            if let Some(credential) = &credential {
+                request.headers_mut().insert("authorization", credential.parse().unwrap());
+            }
+            let (status, headers, problem) = gateway.send(request).await;
+            assert_eq!((status.as_u16(), &problem["code"]), (401, &"unauthenticated".into()), "{what}: {method} {path}");
+            assert_eq!(problem["request_id"], headers["x-request-id"].to_str().unwrap());
+            assert!(headers.contains_key("www-authenticate"));
+        }
+        let looked_up = |sql: &String| sql.contains("FROM api_key") || sql.contains("FROM session s");
+        assert!(gateway.sql().iter().all(looked_up), "{what}: nothing but the credential was read");
+    }
+}
+
+#[tokio::test]
+async fn the_wrong_scope_opens_nothing() {
+    let scopes = ["uploads:write", "assets:read", "assets:write", "realtime", "reviews", "ops"];
+    for missing in scopes.into_iter().chain(["admin"]) {
+        let held: Vec<_> = scopes.into_iter().filter(|scope| *scope != missing).collect();
+        let gateway = Gateway::with(World { scopes: held.join(" "), ..World::default() }).await;
+        for (method, path, body, door) in keyed_routes() {
+            let code = match door {
+                Scope(scope) if scope == missing => "scope_missing",
+                Person if missing == "admin" => "scope_missing",
+                SignedIn => "session_needed",
+                _ => continue,
+            };
+            let (status, problem) = gateway.call(method, &path, body).await;
+            assert_eq!((status.as_u16(), &problem["code"]), (403, &code.into()), "{missing}: {method} {path}");
+        }
+        assert!(gateway.sql().iter().all(|sql| sql.starts_with("SELECT")), "nothing was written");
+    }
+}
+
+#[tokio::test]
+async fn the_wrong_role_opens_nothing() {
+    for (roles, closed) in [
+        ("user", &["reviews", "admin"][..]),
+        ("reviewer", &["uploads:write", "assets:write", "admin"]),
+        ("operator", &["uploads:write", "assets:read", "assets:write", "reviews", "admin"]),
+        ("", &["uploads:write", "assets:read", "assets:write", "realtime", "reviews", "admin"]),
+    ] {
+        let gateway = Gateway::with(World { roles, ..World::default() }).await;
+        for (method, path, body, door) in keyed_routes() {
+            if let Scope(scope) = door
+                && closed.contains(&scope)
+            {
+                let (status, _, problem) = gateway.send(with_token(&token(), method, &path, body)).await;
+                let seen = (status.as_u16(), &problem["code"]);
+                assert_eq!(seen, (403, &"scope_missing".into()), "{roles:?}: {method} {path}");
+            }
+        }
+        assert!(gateway.sql().iter().all(|sql| sql.starts_with("SELECT")), "nothing was written");
+    }
+}
+
+#[tokio::test]
+async fn what_is_somebody_elses_does_not_exist() {
+    let mine = World { scopes: "uploads:write assets:read assets:write realtime reviews".into(), ..World::default() };
+    let users = World { upload_owner: "other", asset_owner: "other", key_owner: USER, ..mine.clone() };
+    let tenants = World { upload_owner: "other", asset_tenant: "theirs", asset_owner: USER, roles: "admin", ..mine };
+    for (whose, world) in [("another user's", users), ("another tenant's", tenants)] {
+        let admin = world.roles == "admin";
+        let gateway = Gateway::with(world).await;
+        for (method, path, body, door) in keyed_routes() {
+            let named = [UPLOAD, ASSET, REVIEW, USER, KEY].iter().any(|id| path.contains(id));
+            // Whose key or upload it is has no other tenant in this world; administrators reach both in their own.
+            let reached = admin && (path.contains(UPLOAD) || path.contains(KEY));
+            let closed = !admin && matches!(door, Scope("admin" | "reviews"));
+            let own_key = !admin && path.contains(KEY);
+            if !named || reached || closed || own_key {
+                continue;
+            }
+            let mut request = with_token(&token(), method, &path, body.clone());
+            request.headers_mut().insert("if-match", "\"7\"".parse().unwrap());
+            let (status, _, problem) = gateway.send(request).await;
+            let seen = (status.as_u16(), &problem["code"]);
+            assert_eq!(seen, (404, &"not_found".into()), "{whose}: {method} {path} {problem}");
+            let no_id = path.replace(UPLOAD, "upl_x").replace(ASSET, UPLOAD).replace(USER, ASSET).replace(REVIEW, ASSET);
+            let (_, _, problem) = gateway.send(with_token(&token(), method, &no_id, body)).await;
+            assert_eq!(problem["code"], "not_found", "{whose}: {method} {no_id}");
+        }
+        let (status, _, page) =
+            gateway.send(with_token(&token(), "GET", "/v1/assets?bucket=b&key=k", Value::Null)).await;
+        assert_eq!((status.as_u16(), &page["assets"]), (200, &json!([])), "{whose}");
+        assert!(gateway.sql().iter().all(|sql| sql.starts_with("SELECT")), "nothing was written");
+    }
+}
+
+#[tokio::test]
+async fn a_list_asks_for_ones_own() {
+    for (roles, owner) in [("user", USER), ("user reviewer", USER), ("admin", "")] {
+        let gateway = Gateway::with(World { roles, ..World::default() }).await;
+        let (status, ..) = gateway.send(with_token(&token(), "GET", "/v1/assets", Value::Null)).await;
+        assert_eq!(status, 200);
+        let statements = gateway.statements.lock().unwrap();
+        let listed = statements.iter().find(|call| call["sql"].as_str().unwrap().contains("FROM asset")).unwrap();
+        let value = |name: &str| {
+            let mut parameters = listed["parameters"].as_array().unwrap().iter();
+            parameters.find(|p| p["name"] == name).unwrap()["value"]["stringValue"].clone()
+        };
+        assert_eq!((value("owner"), value("tenant")), (owner.into(), "mine".into()), "{roles}");
+    }
+}

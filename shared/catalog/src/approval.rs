@@ -1,0 +1,551 @@
+//! Approval: assets that wait for people's verdict.
+//!
+//! Guarantees:
+//! - an asset that waits has one review, made in the transaction of its probe; while it waits no task of it encodes;
+//! - a vote is unique per (review, reviewer), and counts only while asset and review both wait: whatever else ends the
+//!   asset (deletion, a replaced source) or the review (another verdict, its expiry) was first, and the vote is nothing;
+//! - the vote that decides, the asset's change of state, the job's next task and the facts are one transaction;
+//! - when a review ends, every link to it ends in the same transaction.
+
+use reelfleet_domain::TaskState;
+use reelfleet_domain::approval::OnReject;
+use reelfleet_messages::event::ReasonCode;
+use reelfleet_messages::{AssetId, ReviewId};
+
+use crate::Step;
+use crate::assets::{Probed, record_probe};
+use crate::audit::{self, AuditEntry};
+use crate::error::CatalogError;
+use crate::events::{self, Emission};
+use crate::review_links::{self, NewLink};
+use crate::statement::{Params, Row, Statement};
+use crate::store::{Atomic, Catalog};
+use crate::tasks::{self, Lease, NewTask};
+
+/// A review's state: waits for votes.
+pub const WAITING: &str = "waiting";
+/// Enough approved.
+pub const GRANTED: &str = "granted";
+/// Somebody rejected.
+pub const DECLINED: &str = "declined";
+/// Nobody decided in time.
+pub const EXPIRED: &str = "expired";
+
+/// A review to be asked for.
+#[derive(Debug)]
+pub struct NewReview<'r> {
+    /// Its id.
+    pub id: ReviewId,
+    /// Whose the asset is.
+    pub tenant: &'r str,
+    /// Who uploaded it.
+    pub owner: &'r str,
+    /// The identity of the very bytes that are asked about.
+    pub source: &'r str,
+    /// Approvals that are needed.
+    pub needed: i64,
+    /// What happens to what is rejected.
+    pub on_reject: OnReject,
+    /// Epoch milliseconds.
+    pub expires_at: i64,
+    /// When reviewers are reminded (epoch milliseconds).
+    pub remind_at: Option<i64>,
+    /// When it is escalated (epoch milliseconds), and to whom.
+    pub escalate_at: Option<i64>,
+    /// Addresses.
+    pub escalate_to: &'r [String],
+    /// Who is written to at once.
+    pub links: &'r [NewLink],
+}
+
+/// A review's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Review {
+    /// Its id.
+    pub id: ReviewId,
+    /// What it is about.
+    pub asset: AssetId,
+    /// Whose.
+    pub tenant: String,
+    /// Who uploaded it.
+    pub owner: String,
+    /// The identity of the very bytes that are asked about.
+    pub source: String,
+    /// [`WAITING`], [`GRANTED`], [`DECLINED`], [`EXPIRED`].
+    pub state: String,
+    /// Grows when its state changes.
+    pub version: i64,
+    /// Approvals that are needed.
+    pub needed: i64,
+    /// Approvals so far.
+    pub given: i64,
+    /// What happens to what is rejected.
+    pub on_reject: OnReject,
+    /// Why it was declined.
+    pub reason: Option<String>,
+    /// Who decided, for reviewers to read.
+    pub decided_by: Option<String>,
+    /// Epoch milliseconds.
+    pub decided_at: Option<i64>,
+    /// Epoch milliseconds.
+    pub requested_at: i64,
+    /// Epoch milliseconds.
+    pub expires_at: i64,
+    /// When reviewers are reminded (epoch milliseconds).
+    pub remind_at: Option<i64>,
+    /// When it is escalated (epoch milliseconds).
+    pub escalate_at: Option<i64>,
+    /// To whom.
+    pub escalate_to: Vec<String>,
+}
+
+/// A vote that somebody gives.
+#[derive(Debug)]
+pub struct Ballot<'b> {
+    /// Who, once per review: an e-mail where it is known, else a user.
+    pub reviewer: &'b str,
+    /// The same for other reviewers to read.
+    pub shown: &'b str,
+    /// Why; needed to reject.
+    pub reason: Option<&'b str>,
+    /// The personal link that it came by, by its hash.
+    pub link: Option<&'b str>,
+    /// Its line in the audit.
+    pub noted: AuditEntry,
+}
+
+/// A vote that was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vote {
+    /// Who.
+    pub reviewer: String,
+    /// The same for other reviewers to read.
+    pub shown: String,
+    /// Whether it approves.
+    pub approves: bool,
+    /// Why.
+    pub reason: Option<String>,
+    /// Epoch milliseconds.
+    pub at: i64,
+}
+
+macro_rules! columns {
+    () => {
+        "r.id, r.asset_id, r.tenant, r.owner, r.source, r.state, r.version, r.needed, r.given, r.on_reject, r.reason, r.decided_by, r.decided_at, \
+         r.requested_at, r.expires_at, r.remind_at, r.escalate_at, r.escalate_to"
+    };
+}
+
+impl Catalog {
+    /// What the probe found, of an asset that waits for a verdict: the review, its mails and the tasks that make the
+    /// pictures; all in the step of the probing task.
+    #[allow(clippy::too_many_arguments, reason = "one transaction, each value named at its single call")]
+    pub async fn probed_and_waiting(
+        &self,
+        step: &Step,
+        lease: &Lease,
+        probed: &Probed<'_>,
+        review: &NewReview<'_>,
+        next: &[NewTask],
+        emissions: &[Emission],
+    ) -> Result<(), CatalogError> {
+        let mut statements = vec![
+            tasks::settle(step, lease, TaskState::Done),
+            record_probe(step, lease, probed, reelfleet_domain::AssetState::AwaitingApproval),
+        ];
+        statements.push(request(step, &lease.envelope.work.asset(), review)?);
+        statements.extend(review_links::open(step, &review.id, review.links));
+        statements.extend(tasks::insert(step, next));
+        statements.extend(events::emit(step, emissions));
+        let settled = tasks::settled(step, &lease.envelope.task);
+        self.commit(Atomic { what: "asking for a review", statements, settled }).await
+    }
+
+    /// One review.
+    pub async fn review(&self, id: &ReviewId) -> Result<Option<Review>, CatalogError> {
+        let sql = concat!("SELECT ", columns!(), " FROM approval r WHERE r.id = :id");
+        let rows = self.read(Statement::new(sql).text("id", id.to_string())).await?;
+        rows.first().map(review_from).transpose()
+    }
+
+    /// The review of an asset.
+    pub async fn review_of(&self, asset: &AssetId) -> Result<Option<Review>, CatalogError> {
+        let sql = concat!("SELECT ", columns!(), " FROM approval r WHERE r.asset_id = :asset");
+        let rows = self.read(Statement::new(sql).text("asset", asset.to_string())).await?;
+        rows.first().map(review_from).transpose()
+    }
+
+    /// What waits in a tenant, oldest first, after the given id.
+    pub async fn reviews_waiting(&self, tenant: &str, after: &str, limit: i64) -> Result<Vec<Review>, CatalogError> {
+        let sql = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM approval r JOIN asset a ON a.id = r.asset_id WHERE r.tenant = :tenant AND r.state = 'waiting' AND r.id > :after \
+             AND a.state = 'awaiting_approval' ORDER BY r.id LIMIT :limit"
+        );
+        let statement = Statement::new(sql).text("tenant", tenant).text("after", after).int("limit", limit);
+        self.read(statement).await?.iter().map(review_from).collect()
+    }
+
+    /// Votes of a review, in their order.
+    pub async fn votes(&self, review: &ReviewId) -> Result<Vec<Vote>, CatalogError> {
+        let rows = self
+            .read(
+                Statement::new(
+                    "SELECT reviewer, shown, approves, reason, at FROM vote WHERE review_id = :review ORDER BY at, reviewer",
+                )
+                .text("review", review.to_string()),
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Vote {
+                    reviewer: row.text(0)?,
+                    shown: row.text(1)?,
+                    approves: row.bool(2)?,
+                    reason: row.opt_text(3)?,
+                    at: row.int(4)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Whether somebody voted on an asset.
+    pub async fn voted_on(&self, asset: &AssetId, reviewer: &str) -> Result<bool, CatalogError> {
+        let rows = self
+            .read(
+                Statement::new(
+                    "SELECT v.reviewer FROM vote v JOIN approval r ON r.id = v.review_id WHERE r.asset_id = :asset AND v.reviewer = :reviewer",
+                )
+                .text("asset", asset.to_string())
+                .text("reviewer", reviewer),
+            )
+            .await?;
+        Ok(!rows.is_empty())
+    }
+
+    /// How many uploads of a user were approved.
+    pub async fn approved_of(&self, tenant: &str, owner: &str) -> Result<i64, CatalogError> {
+        let rows = self
+            .read(
+                Statement::new(
+                    "SELECT count(*) FROM approval WHERE tenant = :tenant AND owner = :owner AND state = 'granted'",
+                )
+                .text("tenant", tenant)
+                .text("owner", owner),
+            )
+            .await?;
+        Ok(crate::store::first_int(&rows)?.unwrap_or(0))
+    }
+
+    /// Counts an approval that does not decide yet.
+    pub async fn count_approval(&self, step: &Step, review: &Review, ballot: &Ballot<'_>) -> Result<(), CatalogError> {
+        let mut statements = vec![
+            advance(step, review, None, ballot),
+            // The asset's row is locked: whoever ends it now comes before or after.
+            Statement::new("UPDATE asset SET updated_at = :now WHERE id = :id AND state = 'awaiting_approval' AND identity = :source")
+                .int("now", step.now)
+                .text("id", review.asset.to_string())
+                .text("source", &review.source)
+                .expect(1),
+            cast(step, review, ballot, true),
+            audit::note(std::slice::from_ref(&ballot.noted)),
+        ];
+        statements.extend(ballot.link.map(|hash| review_links::used(step, hash)));
+        self.commit(Atomic { what: "counting an approval", statements, settled: settled(step, review) }).await
+    }
+
+    /// Counts the approval that decides: the job goes on with `task`.
+    pub async fn grant(
+        &self,
+        step: &Step,
+        review: &Review,
+        ballot: &Ballot<'_>,
+        task: NewTask,
+        emissions: &[Emission],
+    ) -> Result<(), CatalogError> {
+        let mut statements = vec![
+            advance(step, review, Some(GRANTED), ballot),
+            Statement::new(
+                "UPDATE asset SET state = 'processing', version = version + 1, op_id = :op, updated_at = :now \
+                 WHERE id = :id AND state = 'awaiting_approval' AND identity = :source",
+            )
+            .text("op", &step.op)
+            .int("now", step.now)
+            .text("id", review.asset.to_string())
+            .text("source", &review.source)
+            .expect(1),
+            cast(step, review, ballot, true),
+            audit::note(std::slice::from_ref(&ballot.noted)),
+        ];
+        statements.extend(ballot.link.map(|hash| review_links::used(step, hash)));
+        statements.push(review_links::revoke_all(step, &review.id));
+        statements.extend(tasks::insert(step, &[task]));
+        statements.extend(events::emit(step, emissions));
+        self.commit(Atomic { what: "granting an approval", statements, settled: settled(step, review) }).await
+    }
+
+    /// Counts a rejection, which decides. `purge_at`: until then what is deleted by it can be restored, as refused.
+    pub async fn decline(
+        &self,
+        step: &Step,
+        review: &Review,
+        ballot: &Ballot<'_>,
+        purge_at: i64,
+        emissions: &[Emission],
+    ) -> Result<(), CatalogError> {
+        let id = review.asset.to_string();
+        let deletes = review.on_reject == OnReject::Delete;
+        let mut statements = vec![
+            advance(step, review, Some(DECLINED), ballot),
+            Statement::new(
+                "UPDATE asset SET state = :state, reason_code = :code, reason_detail = :detail, version = version + 1, op_id = :op, \
+                 updated_at = :now WHERE id = :id AND state = 'awaiting_approval' AND identity = :source",
+            )
+            .text("state", if deletes { "deleting" } else { "refused" })
+            .text("code", ReasonCode::Rejected.as_str())
+            .text("detail", ballot.reason.unwrap_or_default())
+            .text("op", &step.op)
+            .int("now", step.now)
+            .text("id", &id)
+            .text("source", &review.source)
+            .expect(1),
+            cast(step, review, ballot, false),
+            audit::note(std::slice::from_ref(&ballot.noted)),
+            Statement::new(
+                "UPDATE job SET state = 'failed', reason_code = :code, updated_at = :now WHERE asset_id = :id AND state IN ('queued', 'running')",
+            )
+            .text("code", ReasonCode::Rejected.as_str())
+            .int("now", step.now)
+            .text("id", &id),
+            Statement::new(
+                "UPDATE task SET state = 'cancelled', op_id = :op, updated_at = :now WHERE asset_id = :id AND state IN ('pending', 'leased')",
+            )
+            .text("op", &step.op)
+            .int("now", step.now)
+            .text("id", &id),
+        ];
+        if deletes {
+            // Restored, it is what it would be without the deletion: refused. No task was called off by this name.
+            statements.push(
+                Statement::new(
+                    "INSERT INTO deletion (asset_id, requested_by, requested_at, purge_at, state_before, ended_by) \
+                     VALUES (:id, :by, :now, :purge, 'refused', :ended)",
+                )
+                .text("id", &id)
+                .text("by", ballot.reviewer)
+                .int("now", step.now)
+                .int("purge", purge_at)
+                .text("ended", format!("{}/declined", step.op)),
+            );
+        }
+        statements.extend(ballot.link.map(|hash| review_links::used(step, hash)));
+        statements.push(review_links::revoke_all(step, &review.id));
+        statements.extend(events::emit(step, emissions));
+        self.commit(Atomic { what: "declining an approval", statements, settled: settled(step, review) }).await
+    }
+
+    /// Reviews whose assets wait and whose time is over.
+    pub async fn reviews_to_expire(&self, now: i64, limit: i64) -> Result<Vec<Review>, CatalogError> {
+        let sql = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM approval r JOIN asset a ON a.id = r.asset_id WHERE r.state = 'waiting' AND r.expires_at <= :now \
+             AND a.state = 'awaiting_approval' ORDER BY r.expires_at LIMIT :limit"
+        );
+        self.read(Statement::new(sql).int("now", now).int("limit", limit)).await?.iter().map(review_from).collect()
+    }
+
+    /// Ends a review that nobody decided. Its asset goes on waiting: for its deletion.
+    pub async fn expire_review(
+        &self,
+        step: &Step,
+        review: &Review,
+        emissions: &[Emission],
+    ) -> Result<(), CatalogError> {
+        let mut statements = vec![
+            Statement::new(
+                "UPDATE approval SET state = 'expired', version = version + 1, decided_at = :now, op_id = :op WHERE id = :id \
+                 AND state = 'waiting' AND expires_at <= :now AND EXISTS (SELECT 1 FROM asset a WHERE a.id = approval.asset_id AND a.state = 'awaiting_approval')",
+            )
+            .int("now", step.now)
+            .text("op", &step.op)
+            .text("id", review.id.to_string())
+            .expect(1),
+            Statement::new("UPDATE asset SET version = version + 1, updated_at = :now WHERE id = :id AND state = 'awaiting_approval'")
+                .int("now", step.now)
+                .text("id", review.asset.to_string()),
+            review_links::revoke_all(step, &review.id),
+        ];
+        statements.extend(events::emit(step, emissions));
+        self.commit(Atomic { what: "expiring a review", statements, settled: settled(step, review) }).await
+    }
+
+    /// Reviews whose reviewers are to be reminded, or which are to be escalated.
+    pub async fn reviews_to_remind(&self, now: i64, limit: i64) -> Result<Vec<Review>, CatalogError> {
+        let sql = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM approval r JOIN asset a ON a.id = r.asset_id WHERE r.state = 'waiting' AND r.expires_at > :now \
+             AND (r.remind_at <= :now OR r.escalate_at <= :now) AND a.state = 'awaiting_approval' ORDER BY r.id LIMIT :limit"
+        );
+        self.read(Statement::new(sql).int("now", now).int("limit", limit)).await?.iter().map(review_from).collect()
+    }
+
+    /// Writes to reviewers again, by new links: those that they replace end. What was due at `step.now` is done with it.
+    pub async fn remind(
+        &self,
+        step: &Step,
+        review: &Review,
+        replaced: &[String],
+        links: &[NewLink],
+    ) -> Result<(), CatalogError> {
+        let mut statements = vec![
+            Statement::new(
+                "UPDATE approval SET remind_at = CASE WHEN remind_at <= :now THEN NULL ELSE remind_at END, \
+                 escalate_at = CASE WHEN escalate_at <= :now THEN NULL ELSE escalate_at END, op_id = :op \
+                 WHERE id = :id AND state = 'waiting' AND version = :version AND (remind_at <= :now OR escalate_at <= :now)",
+            )
+            .int("now", step.now)
+            .text("op", &step.op)
+            .text("id", review.id.to_string())
+            .int("version", review.version)
+            .expect(1),
+        ];
+        statements.extend(replaced.iter().map(|hash| review_links::revoke(step, hash)));
+        statements.extend(review_links::open(step, &review.id, links));
+        self.commit(Atomic { what: "reminding reviewers", statements, settled: settled(step, review) }).await
+    }
+
+    /// Declined assets whose source is still to be tagged: (review, bucket, key, version).
+    pub async fn to_quarantine(
+        &self,
+        limit: i64,
+    ) -> Result<Vec<(ReviewId, String, String, Option<String>)>, CatalogError> {
+        let rows = self
+            .read(
+                Statement::new(
+                    "SELECT r.id, a.bucket, a.object_key, a.version_id FROM approval r JOIN asset a ON a.id = r.asset_id \
+                     WHERE r.state = 'declined' AND r.on_reject = 'quarantine' AND r.quarantined_at IS NULL ORDER BY r.id LIMIT :limit",
+                )
+                .int("limit", limit),
+            )
+            .await?;
+        rows.iter()
+            .map(|row| Ok((row.parsed(0, "a review's id")?, row.text(1)?, row.text(2)?, row.opt_text(3)?)))
+            .collect()
+    }
+
+    /// Notes that the source is tagged, or gone.
+    pub async fn quarantined(&self, now: i64, review: &ReviewId) -> Result<(), CatalogError> {
+        self.write(
+            Statement::new("UPDATE approval SET quarantined_at = :now WHERE id = :id AND quarantined_at IS NULL")
+                .int("now", now)
+                .text("id", review.to_string()),
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Who a user is among reviewers: the e-mail, by which links are sent too, so that nobody votes twice.
+    pub async fn reviewer_of(&self, user: &str) -> Result<Option<String>, CatalogError> {
+        let rows = self.read(Statement::new("SELECT email FROM user_account WHERE id = :id").text("id", user)).await?;
+        rows.first().map(|row| row.text(0)).transpose()
+    }
+}
+
+fn request(step: &Step, asset: &AssetId, review: &NewReview<'_>) -> Result<Statement, CatalogError> {
+    let escalate_to = serde_json::to_string(review.escalate_to);
+    let escalate_to = escalate_to.map_err(|source| CatalogError::Stored { what: "addresses", source })?;
+    Ok(Statement::new(
+        "INSERT INTO approval (id, asset_id, tenant, owner, source, state, version, needed, given, on_reject, requested_at, \
+         expires_at, remind_at, escalate_at, escalate_to, op_id) VALUES (:id, :asset, :tenant, :owner, :source, 'waiting', 1, \
+         :needed, 0, :on_reject, :now, :expires, :remind, :escalate, :escalate_to, :op)",
+    )
+    .text("id", review.id.to_string())
+    .text("asset", asset.to_string())
+    .text("tenant", review.tenant)
+    .text("owner", review.owner)
+    .text("source", review.source)
+    .int("needed", review.needed)
+    .text("on_reject", review.on_reject.as_str())
+    .int("now", step.now)
+    .int("expires", review.expires_at)
+    .with(Params::new().opt_int("remind", review.remind_at).opt_int("escalate", review.escalate_at))
+    .text("escalate_to", escalate_to)
+    .text("op", &step.op))
+}
+
+/// The guard of every verdict: the review still stands as it was read. Opens the transaction.
+fn advance(step: &Step, review: &Review, to: Option<&str>, ballot: &Ballot<'_>) -> Statement {
+    let approves = to != Some(DECLINED);
+    Statement::new(
+        "UPDATE approval SET state = :state, version = version + :moves, given = given + :counts, reason = :reason, \
+         decided_by = :by, decided_at = :at, op_id = :op \
+         WHERE id = :id AND state = 'waiting' AND version = :version AND given = :given AND expires_at > :now",
+    )
+    .text("state", to.unwrap_or(WAITING))
+    .int("moves", i64::from(to.is_some()))
+    .int("counts", i64::from(approves))
+    .with(
+        Params::new()
+            .opt_text("reason", ballot.reason.filter(|_| to.is_some()))
+            .opt_text("by", to.map(|_| ballot.shown))
+            .opt_int("at", to.map(|_| step.now)),
+    )
+    .text("op", &step.op)
+    .text("id", review.id.to_string())
+    .int("version", review.version)
+    .int("given", review.given)
+    .int("now", step.now)
+    .expect(1)
+}
+
+fn cast(step: &Step, review: &Review, ballot: &Ballot<'_>, approves: bool) -> Statement {
+    Statement::new(
+        "INSERT INTO vote (review_id, reviewer, shown, approves, reason, at) VALUES (:review, :reviewer, :shown, :approves, :reason, :now) \
+         ON CONFLICT (review_id, reviewer) DO NOTHING",
+    )
+    .text("review", review.id.to_string())
+    .text("reviewer", ballot.reviewer)
+    .text("shown", ballot.shown)
+    .with(Params::new().bool("approves", approves).opt_text("reason", ballot.reason))
+    .int("now", step.now)
+    .expect(1)
+}
+
+fn settled(step: &Step, review: &Review) -> Statement {
+    Statement::new("SELECT id FROM approval WHERE id = :id AND op_id = :op")
+        .text("id", review.id.to_string())
+        .text("op", &step.op)
+}
+
+fn review_from(row: &Row) -> Result<Review, CatalogError> {
+    let on_reject = row.text(9)?;
+    let escalate_to = row.text(17)?;
+    Ok(Review {
+        id: row.parsed(0, "a review's id")?,
+        asset: row.parsed(1, "an asset's id")?,
+        tenant: row.text(2)?,
+        owner: row.text(3)?,
+        source: row.text(4)?,
+        state: row.text(5)?,
+        version: row.int(6)?,
+        needed: row.int(7)?,
+        given: row.int(8)?,
+        on_reject: OnReject::parse(&on_reject).ok_or(CatalogError::Column {
+            column: 9,
+            wanted: "what follows a rejection",
+            found: on_reject,
+        })?,
+        reason: row.opt_text(10)?,
+        decided_by: row.opt_text(11)?,
+        decided_at: row.opt_int(12)?,
+        requested_at: row.int(13)?,
+        expires_at: row.int(14)?,
+        remind_at: row.opt_int(15)?,
+        escalate_at: row.opt_int(16)?,
+        escalate_to: serde_json::from_str(&escalate_to)
+            .map_err(|source| CatalogError::Stored { what: "addresses", source })?,
+    })
+}

@@ -1,0 +1,95 @@
+//! Mails to uploaders about what became of their uploads: how far the event log has been told, and who wants them.
+//!
+//! Guarantee: every event is told of at most once and, while the log keeps it, at least once: the mails of a stretch of
+//! the operators' stream and the position after it are one transaction, won by whoever moves the position on.
+
+use reelfleet_messages::UserId;
+
+use crate::Step;
+use crate::error::CatalogError;
+use crate::mail::{self, NewMail};
+use crate::statement::{Params, Statement};
+use crate::store::{Atomic, Catalog, first_int};
+
+const CURSOR: &str = "notices";
+
+/// What somebody wants to be written to about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wishes {
+    /// An upload is ready.
+    pub ready: bool,
+    /// An upload failed, was refused or rejected.
+    pub failed: bool,
+}
+
+impl Default for Wishes {
+    fn default() -> Self {
+        Self { ready: true, failed: true }
+    }
+}
+
+impl Catalog {
+    /// What a user wants to be written to about.
+    pub async fn wishes(&self, user: &UserId) -> Result<Wishes, CatalogError> {
+        let rows = self
+            .read(
+                Statement::new("SELECT ready, failed FROM mail_wish WHERE user_id = :user")
+                    .text("user", user.to_string()),
+            )
+            .await?;
+        rows.first()
+            .map_or(Ok(Wishes::default()), |row| Ok(Wishes { ready: row.bool(0)?, failed: row.bool(1)? }))
+    }
+
+    /// Sets it.
+    pub async fn wish(&self, user: &UserId, wishes: Wishes) -> Result<(), CatalogError> {
+        self.write(
+            Statement::new(
+                "INSERT INTO mail_wish (user_id, ready, failed) VALUES (:user, :ready, :failed) \
+                 ON CONFLICT (user_id) DO UPDATE SET ready = :ready, failed = :failed",
+            )
+            .text("user", user.to_string())
+            .with(Params::new().bool("ready", wishes.ready).bool("failed", wishes.failed)),
+        )
+        .await
+        .map(drop)
+    }
+
+    /// How far the operators' stream has been told; the first who asks begins at `head`.
+    pub async fn told_until(&self, step: &Step, head: i64) -> Result<i64, CatalogError> {
+        self.write(
+            Statement::new(
+                "INSERT INTO log_cursor (name, position, op_id) VALUES (:name, :head, :op) ON CONFLICT (name) DO NOTHING",
+            )
+            .text("name", CURSOR)
+            .int("head", head)
+            .text("op", &step.op),
+        )
+        .await?;
+        let sql = "SELECT position FROM log_cursor WHERE name = :name";
+        let rows = self.read(Statement::new(sql).text("name", CURSOR)).await?;
+        Ok(first_int(&rows)?.unwrap_or(head))
+    }
+
+    /// Writes the mails of a stretch of the stream.
+    ///
+    /// # Errors
+    /// Conflict: another process told it.
+    pub async fn tell(&self, step: &Step, from: i64, to: i64, mails: &[NewMail<'_>]) -> Result<(), CatalogError> {
+        let mut statements = vec![
+            Statement::new(
+                "UPDATE log_cursor SET position = :to, op_id = :op WHERE name = :name AND position = :from",
+            )
+            .int("to", to)
+            .text("op", &step.op)
+            .text("name", CURSOR)
+            .int("from", from)
+            .expect(1),
+        ];
+        statements.extend(mails.iter().map(|mail| mail::enqueue(step, mail)));
+        let settled = Statement::new("SELECT name FROM log_cursor WHERE name = :name AND op_id = :op")
+            .text("name", CURSOR)
+            .text("op", &step.op);
+        self.commit(Atomic { what: "telling uploaders", statements, settled }).await
+    }
+}

@@ -1,0 +1,89 @@
+//! The web app in headless Chromium, as people use it: from an empty installation to a film that was deleted for good.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use reelfleet_tests::{Fleet, Options, ffmpeg, media, pattern, root};
+use serde_json::Value;
+use tokio::process::Command;
+
+const WITHIN: Duration = Duration::from_secs(180);
+
+/// A film of 45 s in a dozen parts, which takes longer to make than to begin: its noise makes it large.
+fn film() -> PathBuf {
+    let path = media().join("browser-45.mp4");
+    let video = format!("{},noise=alls=24:allf=t", pattern::pictures(640, 360, "25", 45.0));
+    let sound = pattern::sound(45.0, 48_000);
+    let encoder = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "50", "-c:a", "aac"];
+    ffmpeg::make(&path, &[&["-f", "lavfi", "-i", &video, "-f", "lavfi", "-i", &sound][..], &encoder].concat());
+    path
+}
+
+fn captions(folder: &Path) -> PathBuf {
+    let path = folder.join("captions.srt");
+    std::fs::write(&path, "1\n00:00:00,000 --> 00:00:44,000\nThe sea is calm.\n").unwrap();
+    path
+}
+
+/// Runs a script of `tests/browser`; what it says last.
+async fn run(script: &str, arguments: &[&str]) -> Value {
+    let process = Command::new("node")
+        .arg(root().join("tests/browser").join(script))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("node is installed by `make setup-test`");
+    let output = tokio::time::timeout(WITHIN, process.wait_with_output()).await.expect("it took too long").unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{script} failed; it said {said}");
+    serde_json::from_str(said.trim().lines().last().unwrap_or_default()).unwrap_or_else(|error| panic!("{error}: {said}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_does_everything_in_a_browser() {
+    let film = tokio::task::spawn_blocking(film).await.unwrap();
+    let fleet = Fleet::start(Options::args(&["--transcoders", "1"])).await;
+    let folder = tempfile::tempdir().unwrap();
+    let captions = captions(folder.path());
+    let shots = root().join(".reelfleet/screenshots");
+    let (film, captions, shots) = (film.to_str().unwrap(), captions.to_str().unwrap(), shots.to_str().unwrap());
+    let said = run("app.mjs", &[&fleet.clients.gateway, film, captions, shots]).await;
+    assert_eq!(said["wrong"], serde_json::json!([]), "{said:#}");
+    assert!(said["pages"].as_u64().unwrap() >= 20, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_app_is_served_with_a_strict_policy_and_lasting_files() {
+    let fleet = Fleet::start(Options::default()).await;
+    let (http, gateway) = (&fleet.clients.http, &fleet.clients.gateway);
+    let get = |path: &str, accept: &str| http.get(format!("{gateway}{path}")).header("accept", accept.to_owned()).send();
+    let html = "text/html,application/xhtml+xml,*/*;q=0.8";
+    for path in ["/", "/sign-in", "/watch/ast_1", "/review/secret", "/reviews/rev_1", "/settings"] {
+        let page = get(path, html).await.unwrap();
+        assert_eq!(page.status(), 200, "{path}: is web/dist part of the build? `make build` makes it");
+        let headers = page.headers().clone();
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"), "{policy}");
+        assert!(policy.contains(&fleet.clients.endpoint) && !policy.contains("unsafe"), "{policy}");
+        assert_eq!((&headers["x-content-type-options"], &headers["referrer-policy"]), (&"nosniff".parse().unwrap(), &"no-referrer".parse().unwrap()));
+        assert_eq!(headers["cache-control"], "no-cache");
+        let text = page.text().await.unwrap();
+        let scripts: Vec<&str> = text.split("src=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert!(!scripts.is_empty() && scripts.iter().all(|src| src.starts_with("/assets/")), "{text}");
+        assert!(!text.contains("<style") && !text.contains("onload="), "nothing inline: {text}");
+        let script = get(scripts[0], "*/*").await.unwrap();
+        assert_eq!(script.headers()["cache-control"], "public, max-age=31536000, immutable");
+        let etag = script.headers()["etag"].clone();
+        let again = http.get(format!("{gateway}{}", scripts[0])).header("if-none-match", etag).send().await.unwrap();
+        assert_eq!(again.status(), 304);
+    }
+    let about = get("/", "application/json").await.unwrap();
+    assert_eq!(about.json::<Value>().await.unwrap()["service"], "reelfleet");
+    for nothing in ["/assets/none.js", "/assets/..%2findex.html", "/nowhere", "/v1/nowhere"] {
+        assert_eq!(get(nothing, html).await.unwrap().status(), 404, "{nothing}");
+    }
+}

@@ -1,0 +1,248 @@
+/** Which page an address is, and what stays around it. */
+import { lazy, Suspense, useEffect, useRef, useSyncExternalStore, type ComponentType, type ReactNode } from "react";
+import { Link, Route, Switch, useLocation } from "wouter";
+import type { Role, User } from "./api/types";
+import { session } from "./api/session";
+import { Dock } from "./dock";
+import { SignIn, SignUp, Forgot, Reset } from "./pages/gate";
+import { Library } from "./pages/library";
+import { Icon, Logo, type IconName } from "./parts/icon";
+import { Toasts } from "./parts/toast";
+import { Boundary, Empty, Failure, useTitle } from "./parts/ui";
+import { realtime, type Connection } from "./realtime/client";
+import { uploader } from "./uploads";
+import { Problem } from "./api/problem";
+
+const Explore = lazy(() => import("./pages/explore").then(({ Explore: page }) => ({ default: page })));
+const Watch = lazy(() => import("./pages/watch").then(({ Watch: page }) => ({ default: page })));
+const Desk = lazy(() => import("./pages/desk").then(({ Desk: page }) => ({ default: page })));
+const LinkReview = lazy(() => import("./pages/link-review").then(({ LinkReview: page }) => ({ default: page })));
+const Keys = lazy(() => import("./pages/keys").then(({ Keys: page }) => ({ default: page })));
+const Users = lazy(() => import("./pages/users").then(({ Users: page }) => ({ default: page })));
+const Settings = lazy(() => import("./pages/settings").then(({ Settings: page }) => ({ default: page })));
+
+export function useSession() {
+  return useSyncExternalStore(session.subscribe, session.snapshot);
+}
+
+export function App() {
+  const state = useSession();
+  const [path] = useLocation();
+  const user = state.status === "in" ? state.user : null;
+
+  useEffect(() => {
+    if (!user?.id) return;
+    realtime.start();
+    void uploader.restore().catch(() => undefined);
+    return () => {
+      realtime.stop();
+      uploader.leave();
+    };
+  }, [user?.id]);
+
+  // A link of a mail carries its own right, signed in or not.
+  const link = /^\/review\/([^/]+)$/.exec(path);
+  if (link?.[1]) {
+    return (
+      <Gate wide>
+        <LinkReview token={link[1]} />
+      </Gate>
+    );
+  }
+  if (state.status === "unknown") return <Splash />;
+  if (state.status === "unreachable") {
+    return (
+      <Gate>
+        <Failure error={Problem.unreachable()} again={() => void session.begin()} />
+      </Gate>
+    );
+  }
+  if (!user) return <Outside path={path} />;
+  return <Inside user={user} />;
+}
+
+/** Nobody is signed in: what is public, and the ways in. */
+function Outside({ path }: { path: string }) {
+  if (path === "/explore" || path.startsWith("/watch/")) {
+    return (
+      <Shell user={null}>
+        <Suspense fallback={<Splash />}>
+          {path === "/explore" ? <Explore /> : <Watch key={path} id={path.slice("/watch/".length)} user={null} />}
+        </Suspense>
+      </Shell>
+    );
+  }
+  const pages: Record<string, ComponentType> = { "/sign-up": SignUp, "/forgot": Forgot, "/reset": Reset };
+  const Page = pages[path] ?? SignIn;
+  return (
+    <Gate>
+      <Page />
+    </Gate>
+  );
+}
+
+function Inside({ user }: { user: User }) {
+  const may = (role: Role): boolean => user.roles.includes(role) || user.roles.includes("admin");
+  return (
+    <Shell user={user} dock={<Dock />}>
+      <Suspense fallback={<Splash />}>
+        <Switch>
+          <Route path="/"><Library /></Route>
+          <Route path="/explore"><Explore /></Route>
+          <Route path="/watch/:id">{({ id }) => <Watch key={id} id={id} user={user} />}</Route>
+          {may("reviewer") && <Route path="/review"><Desk wanted={null} /></Route>}
+          {may("reviewer") && <Route path="/reviews/:id">{({ id }) => <Desk key={id} wanted={id} />}</Route>}
+          <Route path="/keys"><Keys user={user} /></Route>
+          {may("admin") && <Route path="/users"><Users me={user} /></Route>}
+          <Route path="/settings"><Settings user={user} /></Route>
+          <Route path="/reset"><Reset /></Route>
+          <Route path="/sign-in"><Home /></Route>
+          <Route path="/sign-up"><Home /></Route>
+          <Route><Nowhere /></Route>
+        </Switch>
+      </Suspense>
+    </Shell>
+  );
+}
+
+function Home() {
+  const [, go] = useLocation();
+  useEffect(() => {
+    const wanted = new URLSearchParams(location.search).get("next");
+    // Only to a page of ours: "//host" is another origin.
+    go(wanted && /^\/(?![/\\])/.test(wanted) ? wanted : "/", { replace: true });
+  }, [go]);
+  return null;
+}
+
+function Nowhere() {
+  useTitle("Not found");
+  return (
+    <Empty icon="compass" title="There is no such page">
+      <Link className="button" href="/">Go to the library</Link>
+    </Empty>
+  );
+}
+
+function Splash() {
+  return (
+    <div className="empty" role="status">
+      <Icon name="gear" spin />
+      <span className="hidden-text">Loading</span>
+    </div>
+  );
+}
+
+function Gate({ children, wide = false }: { children: ReactNode; wide?: boolean }) {
+  if (wide) {
+    return (
+      <main className="main">
+        <Suspense fallback={<Splash />}>{children}</Suspense>
+        <Toasts />
+      </main>
+    );
+  }
+  return (
+    <div className="gate">
+      <main>
+        <div className="brand">
+          <Logo />
+          reelfleet
+        </div>
+        {children}
+      </main>
+    </div>
+  );
+}
+
+function NavLink({ href, icon, children }: { href: string; icon: IconName; children: ReactNode }) {
+  const [path] = useLocation();
+  return (
+    <Link href={href} aria-current={path === href ? "page" : undefined}>
+      <Icon name={icon} />
+      {children}
+    </Link>
+  );
+}
+
+function Shell({ user, dock, children }: { user: User | null; dock?: ReactNode; children: ReactNode }) {
+  const [path, go] = useLocation();
+  const main = useRef<HTMLElement>(null);
+  const first = useRef(true);
+  useEffect(() => {
+    // A new page begins at its top, for eyes and for screen readers.
+    if (first.current) first.current = false;
+    else {
+      main.current?.focus({ preventScroll: true });
+      scrollTo(0, 0);
+    }
+  }, [path]);
+  const may = (role: Role): boolean => !!user && (user.roles.includes(role) || user.roles.includes("admin"));
+  return (
+    <div className="shell">
+      <a className="button skip" href="#main">Skip to the content</a>
+      <div className="side">
+        <Link className="brand" href={user ? "/" : "/explore"}>
+          <Logo />
+          reelfleet
+        </Link>
+        <nav aria-label="Pages">
+          {user && <NavLink href="/" icon="library">Library</NavLink>}
+          <NavLink href="/explore" icon="compass">Explore</NavLink>
+          {may("reviewer") && <NavLink href="/review" icon="review">Review</NavLink>}
+          {user && <NavLink href="/keys" icon="key">Keys</NavLink>}
+          {may("admin") && <NavLink href="/users" icon="users">Users</NavLink>}
+          {user && <NavLink href="/settings" icon="settings">Settings</NavLink>}
+          {!user && (
+            <Link href={`/sign-in?next=${encodeURIComponent(path)}`}>
+              <Icon name="in" />
+              Sign in
+            </Link>
+          )}
+        </nav>
+        {user && (
+          <div className="side-foot">
+            <LinkState />
+            <div className="who clip" title={user.email}>{user.name || user.email}</div>
+            <a
+              href="/sign-in"
+              onClick={(event) => {
+                event.preventDefault();
+                void session.signOut().then(() => go("/sign-in"));
+              }}
+            >
+              <Icon name="out" />
+              Sign out
+            </a>
+          </div>
+        )}
+      </div>
+      <main className="main" id="main" ref={main} tabIndex={-1}>
+        <Boundary key={path}>{children}</Boundary>
+      </main>
+      {dock}
+      <Toasts />
+    </div>
+  );
+}
+
+const CONNECTION: Record<Connection, string> = {
+  live: "Live",
+  connecting: "Connecting…",
+  reconnecting: "Reconnecting…",
+  offline: "Offline",
+};
+
+export function useConnection(): Connection {
+  return useSyncExternalStore(realtime.subscribe, realtime.snapshot);
+}
+
+function LinkState() {
+  const state = useConnection();
+  return (
+    <div className={`link-state ${state}`} role="status">
+      <i />
+      {CONNECTION[state]}
+    </div>
+  );
+}

@@ -1,0 +1,254 @@
+/** What is mine: live, searchable, and nothing is deleted without a way back. */
+import { useInfiniteQuery, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useEffect, useRef, useState } from "react";
+import { assets, keys } from "../api/calls";
+import { said } from "../api/problem";
+import type { ListedAsset } from "../api/types";
+import { useConnection } from "../app";
+import { bytes } from "../parts/format";
+import { Icon } from "../parts/icon";
+import { Tile } from "../parts/tile";
+import { toast } from "../parts/toast";
+import { Bar, Empty, Failure, Modal, Pill, Time, useRested, useTitle } from "../parts/ui";
+import { choose, uploader } from "../uploads";
+
+const FILTERS = [
+  ["", "All"],
+  ["processing", "Processing"],
+  ["playable", "Playable"],
+  ["ready", "Ready"],
+  ["awaiting_approval", "Waiting for review"],
+  ["failed", "Failed"],
+  ["refused", "Refused"],
+  ["deleting", "Deleted"],
+] as const;
+
+export async function upload(): Promise<void> {
+  await uploader.add(await choose());
+}
+
+export function Library() {
+  useTitle("Library");
+  const [typed, setTyped] = useState("");
+  const [state, setState] = useState("");
+  const [picked, setPicked] = useState<ReadonlySet<string>>(new Set());
+  const q = useRested(typed.trim(), 250);
+  const filter = { q, state };
+  const live = useConnection() === "live";
+  const client = useQueryClient();
+  const found = useInfiniteQuery({
+    queryKey: keys.assets(filter),
+    queryFn: ({ pageParam, signal }) => assets.list(filter, pageParam, signal),
+    initialPageParam: null as string | null,
+    getNextPageParam: (page) => page.next_cursor,
+    // Without the live connection the list is asked for again and again.
+    refetchInterval: live ? false : 5_000,
+  });
+  const list = found.data?.pages.flatMap((page) => page.assets) ?? [];
+  const chosen = list.filter(({ id }) => picked.has(id));
+
+  const remove = async (gone: ListedAsset[]): Promise<void> => {
+    setPicked(new Set());
+    try {
+      await Promise.all(gone.map(({ id }) => assets.remove(id)));
+    } catch (error) {
+      toast(`Not deleted: ${said(error)}`);
+    }
+    await client.invalidateQueries({ queryKey: ["assets"] });
+    const what = gone.length === 1 ? `“${gone[0]?.name}”` : `${gone.length} assets`;
+    toast(`${what} deleted. It can be restored for a while.`, { label: "Undo", run: () => void restore(gone) });
+  };
+
+  const restore = async (back: ListedAsset[]): Promise<void> => {
+    setPicked(new Set());
+    try {
+      await Promise.all(back.map(({ id }) => assets.restore(id)));
+      toast(back.length === 1 ? `“${back[0]?.name}” is back.` : `${back.length} assets are back.`);
+    } catch (error) {
+      toast(`Not restored: ${said(error)}`);
+    }
+    await client.invalidateQueries({ queryKey: ["assets"] });
+  };
+
+  const pick = (id: string): void => {
+    const next = new Set(picked);
+    if (!next.delete(id)) next.add(id);
+    setPicked(next);
+  };
+
+  return (
+    <>
+      <div className="head">
+        <h1>Library</h1>
+        <button type="button" className="button primary" onClick={() => void upload()}>
+          <Icon name="upload" />
+          Upload
+        </button>
+      </div>
+      <div className="tools">
+        <div className="search">
+          <Icon name="search" />
+          <input
+            className="input"
+            type="search"
+            aria-label="Search the library"
+            placeholder="Search by name, description or tag"
+            value={typed}
+            onChange={({ target }) => setTyped(target.value)}
+          />
+        </div>
+        <select className="input" aria-label="Show" value={state} onChange={({ target }) => setState(target.value)}>
+          {FILTERS.map(([value, label]) => (
+            <option key={value} value={value}>{label}</option>
+          ))}
+        </select>
+      </div>
+      {chosen.length > 0 && (
+        <Bulk
+          chosen={chosen}
+          deleted={state === "deleting"}
+          remove={() => void remove(chosen)}
+          restore={() => void restore(chosen)}
+          clear={() => setPicked(new Set())}
+        />
+      )}
+      {found.error ? <Failure error={found.error} again={() => void found.refetch()} /> : null}
+      {found.isPending ? <Skeletons /> : null}
+      {found.data && list.length === 0 ? <Nothing filtered={q !== "" || state !== ""} deleted={state === "deleting"} /> : null}
+      <ul className={picked.size ? "grid picking" : "grid"} aria-label="Assets" aria-busy={found.isFetching}>
+        {list.map((asset) => (
+          <Entry key={asset.id} asset={asset} picked={picked.has(asset.id)} pick={() => pick(asset.id)} restore={() => void restore([asset])} />
+        ))}
+      </ul>
+      {found.hasNextPage && <More next={() => void found.fetchNextPage()} busy={found.isFetchingNextPage} />}
+    </>
+  );
+}
+
+function Entry({
+  asset, picked, pick, restore,
+}: { asset: ListedAsset; picked: boolean; pick: () => void; restore: () => void }) {
+  const { data: progress = null } = useQuery<number>({ queryKey: keys.progress(asset.id), enabled: false });
+  const working = asset.state === "processing" || asset.state === "playable";
+  return (
+    <li className={picked ? "tile picked" : "tile"} data-state={asset.state}>
+      <span className="pick">
+        <input type="checkbox" aria-label={`Select ${asset.name}`} checked={picked} onChange={pick} />
+      </span>
+      <Tile asset={asset} href={`/watch/${asset.id}`} picked={picked}>
+        <p className="about">
+          <Pill state={asset.state} progress={working ? progress : null} />
+          <span>{bytes(asset.source.size)}</span>
+          <Time iso={asset.landed_at} />
+        </p>
+        {working && progress !== null && <Bar percent={progress} label={`Processing of ${asset.name}`} />}
+        {asset.reason && <p className="small quiet">{asset.reason.detail ?? asset.reason.code}</p>}
+        {asset.state === "deleting" && (
+          <button type="button" className="button small" onClick={restore}>
+            <Icon name="undo" />
+            Restore
+          </button>
+        )}
+      </Tile>
+    </li>
+  );
+}
+
+function Bulk({
+  chosen, deleted, remove, restore, clear,
+}: { chosen: ListedAsset[]; deleted: boolean; remove: () => void; restore: () => void; clear: () => void }) {
+  const [tagging, setTagging] = useState(false);
+  return (
+    <div className="bulk card" role="group" aria-label="Selected assets">
+      <span className="grow">{chosen.length} selected</span>
+      {deleted ? (
+        <button type="button" className="button small" onClick={restore}>
+          <Icon name="undo" />
+          Restore
+        </button>
+      ) : (
+        <>
+          <button type="button" className="button small" onClick={() => setTagging(true)}>Tag</button>
+          <button type="button" className="button small danger" onClick={remove}>
+            <Icon name="trash" />
+            Delete
+          </button>
+        </>
+      )}
+      <button type="button" className="button small plain" onClick={clear}>Clear</button>
+      {tagging && <Tagging chosen={chosen} close={() => setTagging(false)} />}
+    </div>
+  );
+}
+
+function Tagging({ chosen, close }: { chosen: ListedAsset[]; close: () => void }) {
+  const client = useQueryClient();
+  const [tag, setTag] = useState("");
+  const [error, setError] = useState<unknown>(null);
+  const apply = async (): Promise<void> => {
+    try {
+      await Promise.all(chosen.map((asset) => assets.edit(asset, { tags: [...asset.tags, tag] })));
+      await client.invalidateQueries({ queryKey: ["assets"] });
+      close();
+    } catch (problem) {
+      setError(problem);
+    }
+  };
+  return (
+    <Modal title={`Tag ${chosen.length} assets`} close={close}>
+      {error !== null && <Failure error={error} />}
+      <input className="input" aria-label="Tag" value={tag} maxLength={50} onChange={({ target }) => setTag(target.value)} />
+      <div className="row">
+        <button type="button" className="button primary" disabled={!tag.trim()} onClick={() => void apply()}>Add the tag</button>
+        <button type="button" className="button plain" onClick={close}>Cancel</button>
+      </div>
+    </Modal>
+  );
+}
+
+function Nothing({ filtered, deleted }: { filtered: boolean; deleted: boolean }) {
+  if (deleted) return <Empty icon="trash" title="Nothing to restore"><p>What you delete waits here for a while.</p></Empty>;
+  if (filtered) return <Empty icon="search" title="Nothing fits"><p>Try fewer words, or another state.</p></Empty>;
+  return (
+    <Empty icon="film" title="Your library is empty">
+      <p>Drop videos, sounds or pictures anywhere on this page. A video plays moments after its upload, while the rest is still being made.</p>
+      <button type="button" className="button primary" onClick={() => void upload()}>
+        <Icon name="upload" />
+        Choose files
+      </button>
+    </Empty>
+  );
+}
+
+export function Skeletons() {
+  return (
+    <div className="grid" role="status" aria-label="Loading">
+      {Array.from({ length: 8 }, (_, index) => (
+        <div className="tile" key={index}>
+          <div className="frame skeleton" />
+        </div>
+      ))}
+    </div>
+  );
+}
+
+/** The next page, when its button comes into sight or is pressed. */
+export function More({ next, busy }: { next: () => void; busy: boolean }) {
+  const button = useRef<HTMLButtonElement>(null);
+  useEffect(() => {
+    const element = button.current;
+    if (!element || busy) return;
+    const observer = new IntersectionObserver(([entry]) => {
+      if (entry?.isIntersecting) next();
+    });
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [busy, next]);
+  return (
+    <p className="empty">
+      <button ref={button} type="button" className="button" disabled={busy} onClick={next}>
+        {busy ? "Loading…" : "Show more"}
+      </button>
+    </p>
+  );
+}
