@@ -194,8 +194,11 @@ pub(crate) async fn show(
 /// An asset, if it exists for the caller.
 pub(crate) async fn seen(app: &App, principal: &Principal, id: &str) -> Result<Asset, Problem> {
     let id: AssetId = id.parse().map_err(|_| Problem::not_found())?;
-    let asset = app.catalog.asset(&id).await?;
-    asset.filter(|asset| principal.may_see(&Sight::of(asset))).ok_or_else(Problem::not_found)
+    let asset = app.catalog.asset(&id).await?.ok_or_else(Problem::not_found)?;
+    if !reelfleet_access::sight::sees(&app.catalog, principal, &asset).await? {
+        return Err(Problem::not_found());
+    }
+    Ok(asset)
 }
 
 /// The body, or 304 if the caller has it (RFC 9110 section 13.1.2).

@@ -100,7 +100,10 @@ pub(crate) async fn cors(State(app): State<Arc<App>>, request: Request, next: Ne
             let headers = response.headers_mut();
             for (name, value) in [
                 (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, PUT, DELETE"),
-                (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, idempotency-key, if-match, if-none-match"),
+                (
+                    header::ACCESS_CONTROL_ALLOW_HEADERS,
+                    "authorization, content-type, idempotency-key, if-match, if-none-match",
+                ),
                 (header::ACCESS_CONTROL_MAX_AGE, "600"),
             ] {
                 headers.insert(name, HeaderValue::from_static(value));

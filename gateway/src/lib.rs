@@ -21,6 +21,8 @@ mod explore;
 mod front;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzed;
+mod notices;
+mod openapi;
 mod options;
 mod outputs;
 mod playback;

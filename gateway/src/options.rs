@@ -52,10 +52,10 @@ pub struct GatewayOptions {
     #[arg(long, env = "REELFLEET_TRUSTED_PROXIES", default_value_t = 0)]
     pub trusted_proxies: u8,
     /// Calls a second of one API key or session, for ever; of one user four times as many
-    #[arg(long, env = "REELFLEET_RATE_PER_SECOND", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "REELFLEET_RATE_PER_SECOND", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate_per_second: u32,
     /// Calls at once of one API key or session; of one user four times as many
-    #[arg(long, env = "REELFLEET_RATE_BURST", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "REELFLEET_RATE_BURST", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate_burst: u32,
 }
 

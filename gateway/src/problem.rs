@@ -151,7 +151,9 @@ impl IntoResponse for Problem {
 impl From<AccessError> for Problem {
     fn from(error: AccessError) -> Self {
         match error {
-            AccessError::Unauthenticated => Self::new(Code::Unauthenticated, "send Authorization: Bearer <access token or API key>"),
+            AccessError::Unauthenticated => {
+                Self::new(Code::Unauthenticated, "send Authorization: Bearer <access token or API key>")
+            }
             AccessError::ScopeMissing(_) => Self::new(Code::ScopeMissing, error.to_string()),
             AccessError::NotYours => Self::not_found(),
             AccessError::Catalog(error) => error.into(),

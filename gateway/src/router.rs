@@ -14,7 +14,10 @@ use crate::caller::{authenticate, principal};
 use crate::front::{COMPLETION_ROUTE, cors, front};
 use crate::problem::{Code, Problem};
 use crate::serve::Peer;
-use crate::{assets, auth, captions, deletion, details, explore, playback, proxy, review, tickets, uploads, web};
+use crate::{
+    assets, auth, captions, deletion, details, explore, notices, openapi, playback, proxy, review, tickets, uploads,
+    web,
+};
 
 /// All of the gateway.
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -33,6 +36,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/reviews/{id}", get(review::desk::show))
         .route("/v1/reviews/{id}/verdict", post(review::desk::decide))
         .route("/v1/me", get(auth::me::show).patch(auth::me::rename))
+        .route("/v1/me/notices", get(notices::show).patch(notices::change))
         .route("/v1/me/password", post(auth::me::change_password))
         .route("/v1/keys", get(auth::keys::list).post(auth::keys::create))
         .route("/v1/keys/{id}", delete(auth::keys::revoke))
@@ -53,7 +57,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/reviews/link/{token}", get(review::link::show))
         .route("/v1/reviews/link/{token}/verdict", post(review::link::decide));
     // For everybody.
-    let open = Router::new().route("/v1/explore", get(explore::list)).route("/v1/explore/{id}", get(explore::show));
+    let open = Router::new()
+        .route("/v1/openapi.json", get(openapi::show))
+        .route("/v1/explore", get(explore::list))
+        .route("/v1/explore/{id}", get(explore::show));
     // Let in by the notifier, by ticket or key.
     let realtime = Router::new().route("/v1/realtime", get(proxy::forward)).route("/v1/events", get(proxy::forward));
     let media = Router::new()

@@ -110,6 +110,9 @@ fn field(value: &Value) -> Value {
 impl World {
     /// The row that a statement finds, if it finds one.
     fn row(&self, sql: &str) -> Option<Value> {
+        if sql.contains("FROM picture") {
+            return None;
+        }
         if sql.contains("FROM api_key") {
             let hash = secret().hash();
             let (owner, scopes) = (self.key_owner, &self.scopes);
@@ -153,7 +156,7 @@ impl World {
         if sql.starts_with("SELECT tenant, state FROM asset") {
             return Some(json!([self.asset_tenant, self.asset_state.as_str()]));
         }
-        if sql.contains("FROM asset") {
+        if sql.contains("FROM asset") && !sql.contains("JOIN picture") {
             let found = !sql.contains("tenant = :tenant") || self.asset_tenant == "mine";
             return found.then(|| {
                 json!([

@@ -22,6 +22,7 @@ async fn start(sink: &Sink) -> Fleet {
         ("REELFLEET_SMTP_URL", &sink.url),
         ("REELFLEET_MAIL_FROM", "Reelfleet <noreply@reel.example>"),
         ("REELFLEET_MAIL_SECONDS", "1"),
+        ("REELFLEET_NOTICE_SECONDS", "2"),
         ("REELFLEET_JANITOR_SECONDS", "1"),
     ] {
         options.env.push((name.into(), value.into()));
@@ -127,6 +128,46 @@ async fn a_mail_approves_and_rejects_and_a_scanner_decides_nothing() {
     assert_eq!(fleet.stop().await, Some(0));
 }
 
+/// A person who uploads is told what became of it, and nobody else is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_uploader_is_told_by_mail_what_became_of_it() {
+    let (sink, film) = (Sink::start().await, film().await);
+    let fleet = start(&sink).await;
+    let mut clients = fleet.clients.clone();
+    let account = json!({ "email": "ann@example.com", "password": "correct horse battery staple", "name": "Ann" });
+    let (status, ann) = clients.api(Method::POST, "/v1/auth/sign-up", Some(account)).await;
+    assert!(status.is_success(), "{status} {ann}");
+    let mut events = Events::of_everything(&clients).await;
+    let operator = std::mem::replace(&mut clients.api_key, ann["access_token"].as_str().unwrap().to_owned());
+    let asset = clients.upload(&film).await;
+    let letter = mail(&sink, "bob@example.com", "approval.mp4").await;
+    assert!(letter.text.contains("ann@example.com"), "{}", letter.text);
+    assert_eq!(vote(&clients, &letter, "approve", "").await.0, StatusCode::OK);
+    assert_eq!(events.ended(&asset, SOON).await.kind, "asset.ready.v1");
+    let told = sink.wait(SOON, |mail| mail.to == "ann@example.com").await;
+    assert!(told.headers.contains("Subject: Ready: approval.mp4"), "{}", told.headers);
+    assert!(told.text.contains(&format!("/watch/{asset}")), "{}", told.text);
+
+    // Not about what is ready any more; but about what came to nothing. What the bucket's own drops become is nobody's.
+    let (status, wishes) = clients.api(Method::PATCH, "/v1/me/notices", Some(json!({ "ready": false }))).await;
+    assert_eq!((status, wishes), (StatusCode::OK, json!({ "ready": false, "failed": true })));
+    let bad = reelfleet_tests::media().join("approval-no-film.mp4");
+    std::fs::write(&bad, "this is no film").unwrap();
+    let refused = clients.upload(&bad).await;
+    assert_eq!(events.ended(&refused, SOON).await.kind, "asset.refused.v1");
+    let told = sink.wait(SOON, |mail| mail.to == "ann@example.com" && mail.headers.contains("Not processed")).await;
+    assert!(
+        told.text.contains("approval-no-film.mp4") && told.text.contains(&format!("/watch/{refused}")),
+        "{}",
+        told.text
+    );
+    assert!(!told.text.contains(&format!("/watch/{asset}")), "told once: {}", told.text);
+    clients.api_key = operator;
+    let (status, _) = clients.api(Method::GET, "/v1/me/notices", None).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "a key that is nobody's account has no address");
+    assert_eq!(fleet.stop().await, Some(0));
+}
+
 /// What mail scanners do: fetch every link, run its scripts, press its buttons; and then some.
 async fn scanned(clients: &Clients, mail: &Mail) {
     let (page, api) = (mail.urls()[0].clone(), link(clients, mail));
@@ -188,10 +229,15 @@ async fn the_desk_counts_two_votes_and_what_nobody_decides_stays_blocked() {
     let open = events.landed("open.mp4", SOON).await;
     assert_eq!(events.ended(&open, SOON).await.kind, "asset.ready.v1", "an exception waits for nobody");
 
+    // Whoever reviews hears of it as it happens.
+    let since = std::collections::BTreeMap::from([("tenant:default:review".to_owned(), 0)]);
+    let mut desk = Events::connect(clients, &["reviews"], None, since).await;
+
     // Two of many: one at the desk, one by mail. The desk says which version it decides on.
     let (asset, review) = waiting(clients, &mut events, "two/film.mp4", &film).await;
-    let (status, desk) = clients.api(Method::GET, "/v1/reviews", None).await;
-    assert_eq!((status, desk["reviews"][0]["id"].as_str()), (StatusCode::OK, Some(review.as_str())), "{desk}");
+    desk.wait(SOON, |e| e.subject == asset && e.kind == "approval.requested.v1").await;
+    let (status, page) = clients.api(Method::GET, "/v1/reviews", None).await;
+    assert_eq!((status, page["reviews"][0]["id"].as_str()), (StatusCode::OK, Some(review.as_str())), "{page}");
     let (_, shown) = clients.api(Method::GET, &format!("/v1/reviews/{review}"), None).await;
     let original = shown["original"]["url"].as_str().unwrap_or_else(|| panic!("{shown}"));
     let range = clients.http.get(original).header("range", "bytes=0-9").send().await.unwrap();
@@ -208,6 +254,7 @@ async fn the_desk_counts_two_votes_and_what_nobody_decides_stays_blocked() {
     let (status, granted) = vote(clients, &letter, "approve", "fine").await;
     assert_eq!((status, granted["state"].as_str()), (StatusCode::OK, Some("granted")), "{granted}");
     assert_eq!(events.ended(&asset, SOON).await.kind, "asset.ready.v1");
+    desk.wait(SOON, |e| e.subject == asset && e.kind == "approval.granted.v1").await;
     let audit = format!("SELECT count(*) FROM audit WHERE subject = '{review}' AND what = 'review.approved'");
     assert_eq!(clients.rows(&audit).await, [["2"]]);
 

@@ -23,3 +23,4 @@ mod realtime;
 mod reconcile;
 mod refusals;
 mod restart;
+mod web;

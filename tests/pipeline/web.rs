@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use reelfleet_tests::smtp::Sink;
 use reelfleet_tests::{Fleet, Options, ffmpeg, media, pattern, root};
-use serde_json::Value;
-use tokio::process::Command;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, Command};
 
 const WITHIN: Duration = Duration::from_secs(180);
 
@@ -26,21 +28,38 @@ fn captions(folder: &Path) -> PathBuf {
     path
 }
 
-/// Runs a script of `tests/browser`; what it says last.
-async fn run(script: &str, arguments: &[&str]) -> Value {
-    let process = Command::new("node")
-        .arg(root().join("tests/browser").join(script))
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("node is installed by `make setup-test`");
-    let output = tokio::time::timeout(WITHIN, process.wait_with_output()).await.expect("it took too long").unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{script} failed; it said {said}");
-    serde_json::from_str(said.trim().lines().last().unwrap_or_default()).unwrap_or_else(|error| panic!("{error}: {said}"))
+/// A script of `tests/browser`, which says one JSON object at its end.
+struct Script(Child);
+
+impl Script {
+    fn start(name: &str, arguments: &[&str]) -> Self {
+        let process = Command::new("node")
+            .arg(root().join("tests/browser").join(name))
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("node is installed by `make setup-test`");
+        Self(process)
+    }
+
+    async fn tell(&mut self, line: &Value) {
+        self.0.stdin.as_mut().unwrap().write_all(format!("{line}\n").as_bytes()).await.unwrap();
+    }
+
+    async fn end(self) -> Value {
+        let output = tokio::time::timeout(WITHIN, self.0.wait_with_output()).await.expect("it took too long").unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "it failed, and said {said}");
+        let last = said.trim().lines().last().unwrap_or_default();
+        serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {said}"))
+    }
+}
+
+fn shots() -> String {
+    root().join(".reelfleet/screenshots").to_str().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,18 +68,47 @@ async fn a_person_does_everything_in_a_browser() {
     let fleet = Fleet::start(Options::args(&["--transcoders", "1"])).await;
     let folder = tempfile::tempdir().unwrap();
     let captions = captions(folder.path());
-    let shots = root().join(".reelfleet/screenshots");
-    let (film, captions, shots) = (film.to_str().unwrap(), captions.to_str().unwrap(), shots.to_str().unwrap());
-    let said = run("app.mjs", &[&fleet.clients.gateway, film, captions, shots]).await;
-    assert_eq!(said["wrong"], serde_json::json!([]), "{said:#}");
+    let (film, captions) = (film.to_str().unwrap(), captions.to_str().unwrap());
+    let said = Script::start("app.mjs", &[&fleet.clients.gateway, film, captions, &shots()]).end().await;
+    assert_eq!(said["wrong"], json!([]), "{said:#}");
     assert!(said["pages"].as_u64().unwrap() >= 20, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reviewers_decide_at_the_desk_and_by_mail_and_a_scanner_with_scripts_does_not() {
+    let sink = Sink::start().await;
+    let mut options = Options::default();
+    for (name, value) in [
+        ("REELFLEET_APPROVAL", "[{}]"),
+        ("REELFLEET_REVIEWERS", "eve@example.com"),
+        ("REELFLEET_SMTP_URL", &sink.url),
+        ("REELFLEET_MAIL_FROM", "Reelfleet <noreply@reel.example>"),
+        ("REELFLEET_MAIL_SECONDS", "1"),
+    ] {
+        options.env.push((name.into(), value.into()));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let films = ["good.mp4", "bad.mp4"].map(|name| {
+        let path = folder.path().join(name);
+        ffmpeg::make(&path, &["-f", "lavfi", "-i", "testsrc2=s=320x180:d=3", "-f", "lavfi", "-i", "sine=d=3"]);
+        path.to_str().unwrap().to_owned()
+    });
+    let fleet = Fleet::start(options).await;
+    let mut script = Script::start("review.mjs", &[&fleet.clients.gateway, &shots(), &films[0], &films[1]]);
+    for name in ["good.mp4", "bad.mp4"] {
+        let mail = sink.wait(WITHIN, |mail| mail.to == "eve@example.com" && mail.text.contains(name)).await;
+        script.tell(&json!({ "name": name, "link": mail.urls()[0], "code": mail.code() })).await;
+    }
+    let said = script.end().await;
+    assert_eq!(said["wrong"], json!([]), "{said:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_app_is_served_with_a_strict_policy_and_lasting_files() {
     let fleet = Fleet::start(Options::default()).await;
     let (http, gateway) = (&fleet.clients.http, &fleet.clients.gateway);
-    let get = |path: &str, accept: &str| http.get(format!("{gateway}{path}")).header("accept", accept.to_owned()).send();
+    let get =
+        |path: &str, accept: &str| http.get(format!("{gateway}{path}")).header("accept", accept.to_owned()).send();
     let html = "text/html,application/xhtml+xml,*/*;q=0.8";
     for path in ["/", "/sign-in", "/watch/ast_1", "/review/secret", "/reviews/rev_1", "/settings"] {
         let page = get(path, html).await.unwrap();
@@ -69,7 +117,10 @@ async fn the_app_is_served_with_a_strict_policy_and_lasting_files() {
         let policy = headers["content-security-policy"].to_str().unwrap();
         assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"), "{policy}");
         assert!(policy.contains(&fleet.clients.endpoint) && !policy.contains("unsafe"), "{policy}");
-        assert_eq!((&headers["x-content-type-options"], &headers["referrer-policy"]), (&"nosniff".parse().unwrap(), &"no-referrer".parse().unwrap()));
+        assert_eq!(
+            (&headers["x-content-type-options"], &headers["referrer-policy"]),
+            (&"nosniff".parse().unwrap(), &"no-referrer".parse().unwrap())
+        );
         assert_eq!(headers["cache-control"], "no-cache");
         let text = page.text().await.unwrap();
         let scripts: Vec<&str> = text.split("src=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();

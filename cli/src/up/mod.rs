@@ -333,9 +333,11 @@ impl Plan {
         } else {
             format!("in {folder}/api-key")
         };
+        let gateway = &ready.gateway;
         let text = format!(
             "reelfleet is up: {}\n\n  \
-             API        {}\n  \
+             web app    {gateway} (who signs up first administers it)\n  \
+             API        {gateway}/v1\n  \
              API key    {key}\n  \
              S3         {} (whatever lands in {} is processed)\n  \
              keys       in {folder}/ready.json\n  \
@@ -344,7 +346,6 @@ impl Plan {
              shell      eval \"$({program} env --data {folder})\"   (endpoint, keys and gateway for this shell)\n  \
              stop       Ctrl-C\n",
             processes.join(", "),
-            ready.gateway,
             ready.aws_endpoint,
             ready.uploads_bucket,
         );

@@ -53,7 +53,8 @@ pub(super) fn must_be_ours(app: &App, headers: &HeaderMap) -> Result<(), Problem
 fn is_ours(origin: &[u8], host: Option<&str>, public_url: &str, web_origins: &[String]) -> bool {
     let Ok(origin) = std::str::from_utf8(origin) else { return false };
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
-    let public = public_url.split_once("://").map(|(scheme, rest)| (scheme, rest.split('/').next().unwrap_or_default()));
+    let public =
+        public_url.split_once("://").map(|(scheme, rest)| (scheme, rest.split('/').next().unwrap_or_default()));
     public == Some((scheme, authority))
         || web_origins.iter().any(|known| known == origin)
         // A cookie belongs to a host: who reaches us by another name has another cookie, and its own pages.
@@ -91,7 +92,8 @@ mod tests {
     #[test]
     fn other_sites_pages_are_refused() {
         let configured = ["https://web.example".to_owned()];
-        let ours = |origin: &str, host: Option<&str>| is_ours(origin.as_bytes(), host, "https://films.example", &configured);
+        let ours =
+            |origin: &str, host: Option<&str>| is_ours(origin.as_bytes(), host, "https://films.example", &configured);
         assert!(ours("https://films.example", None) && ours("https://web.example", None));
         assert!(ours("http://127.0.0.1:8080", Some("127.0.0.1:8080")));
         for (origin, host) in [

@@ -22,8 +22,8 @@ pub(crate) mod sign_up;
 pub(crate) mod users;
 
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::{Extension, Json};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use reelfleet_access::sessions::Subject;
 use reelfleet_access::{Principal, Roles, Secret, SessionKey, Sessions, Via};
 use reelfleet_catalog::Catalog;
@@ -127,13 +127,7 @@ fn words(roles: Roles) -> Vec<&'static str> {
 }
 
 /// The answer to whoever is in: who it is, the access token, and the refresh token of this number as a cookie.
-fn welcome(
-    app: &App,
-    status: StatusCode,
-    user: &User,
-    session: &SessionId,
-    number: i64,
-) -> Result<Response, Problem> {
+fn welcome(app: &App, status: StatusCode, user: &User, session: &SessionId, number: i64) -> Result<Response, Problem> {
     let key = app.accounts()?.sessions.key();
     let roles = Roles::stored(&user.roles);
     let subject = Subject { user: &user.id, tenant: &user.tenant, roles, session };
@@ -170,9 +164,8 @@ fn email(text: &str) -> Result<String, Problem> {
     let text = text.trim().to_lowercase();
     let plain = |c: char| !c.is_whitespace() && !c.is_control() && !"<>()[],;:\\\"".contains(c);
     let parts = text.split_once('@');
-    let good = parts.is_some_and(|(local, domain)| {
-        (1..=64).contains(&local.len()) && !domain.is_empty() && !domain.contains('@')
-    });
+    let good = parts
+        .is_some_and(|(local, domain)| (1..=64).contains(&local.len()) && !domain.is_empty() && !domain.contains('@'));
     if good && text.len() <= 254 && text.chars().all(plain) {
         return Ok(text);
     }

@@ -24,8 +24,22 @@ const AT_ONCE: usize = 2;
 const WAITING: usize = 32;
 /// What is tried first, of ten characters and more.
 const COMMON: [&str; 16] = [
-    "password", "passw0rd", "1234567890", "0123456789", "qwertyuiop", "qwerty", "letmein", "iloveyou", "administrator",
-    "welcome", "abcdefghij", "changeme", "reelfleet", "trustno1", "football", "baseball",
+    "password",
+    "passw0rd",
+    "1234567890",
+    "0123456789",
+    "qwertyuiop",
+    "qwerty",
+    "letmein",
+    "iloveyou",
+    "administrator",
+    "welcome",
+    "abcdefghij",
+    "changeme",
+    "reelfleet",
+    "trustno1",
+    "football",
+    "baseball",
 ];
 
 /// Refuses what is no password for this person.
@@ -69,7 +83,9 @@ impl Hasher {
     /// Whether this is the password of a PHC string. Without one it is not, after the same work.
     pub(super) async fn verify(&self, password: String, stored: Option<String>) -> Result<bool, Problem> {
         self.work(move || match stored {
-            Some(stored) => argon2().and_then(|argon2| argon2.verify_password(password.as_bytes(), stored.as_str())).is_ok(),
+            Some(stored) => {
+                argon2().and_then(|argon2| argon2.verify_password(password.as_bytes(), stored.as_str())).is_ok()
+            }
             None => {
                 let _ = hash(&password, &[0; 16]);
                 false

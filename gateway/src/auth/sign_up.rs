@@ -83,8 +83,7 @@ pub(crate) async fn sign_up(
     let detail = json!({ "email": user.email, "invitation": invitation.as_ref().map(|i| i.id.to_string()) });
     let noted = app.deed(&user.tenant, &user.id.to_string(), "user.signed_up", user.id, &detail);
     let (step, first) = (app.context.step(), Roles::all().to_string());
-    let made =
-        app.catalog.sign_up(&step, &user, &session, &first, invitation.as_ref().map(|i| &i.id), &noted).await;
+    let made = app.catalog.sign_up(&step, &user, &session, &first, invitation.as_ref().map(|i| &i.id), &noted).await;
     match made {
         Err(error) if error.is_conflict() => {
             return Err(match app.catalog.user_by_email(&user.email).await? {
@@ -94,7 +93,8 @@ pub(crate) async fn sign_up(
         }
         made => made?,
     }
-    let user = app.catalog.user(&user.id).await?.ok_or_else(|| Problem::internal("an account that was made is gone"))?;
+    let user =
+        app.catalog.user(&user.id).await?.ok_or_else(|| Problem::internal("an account that was made is gone"))?;
     welcome(&app, StatusCode::CREATED, &user, &id, 1)
 }
 

@@ -3,7 +3,8 @@
 use super::*;
 
 fn post(path: &str, body: &Value, headers: &[(&'static str, &str)]) -> Request<Body> {
-    let mut request = Request::post(path).header("content-type", "application/json").body(body.to_string().into()).unwrap();
+    let mut request =
+        Request::post(path).header("content-type", "application/json").body(body.to_string().into()).unwrap();
     for (name, value) in headers {
         request.headers_mut().append(*name, value.parse().unwrap());
     }
@@ -48,7 +49,8 @@ async fn a_refresh_wants_its_cookie_and_one_of_our_pages() {
     let (status, _, me) = gateway.send(with_token(access, "GET", "/v1/me", Value::Null)).await;
     assert_eq!((status.as_u16(), &me["id"], &me["by"]), (200, &json!(USER), &json!("session")), "{me}");
     for bad in ["rf_refresh=nonsense", "a=b", "rf_refresh="] {
-        let (status, headers, problem) = gateway.send(post("/v1/auth/refresh", &json!({}), &[ours, ("cookie", bad)])).await;
+        let (status, headers, problem) =
+            gateway.send(post("/v1/auth/refresh", &json!({}), &[ours, ("cookie", bad)])).await;
         assert_eq!((status.as_u16(), &problem["code"]), (401, &json!("unauthenticated")), "{bad}");
         assert!(headers["set-cookie"].to_str().unwrap().contains("Max-Age=0"), "the cookie goes");
     }

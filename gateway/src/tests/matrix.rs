@@ -48,6 +48,8 @@ const ROUTES: &[(&str, &str, Door)] = &[
     ("POST", "/v1/reviews/{id}/verdict", Scope("reviews")),
     ("GET", "/v1/me", Anybody),
     ("PATCH", "/v1/me", SignedIn),
+    ("GET", "/v1/me/notices", Anybody),
+    ("PATCH", "/v1/me/notices", Anybody),
     ("POST", "/v1/me/password", SignedIn),
     ("GET", "/v1/keys", Person),
     ("POST", "/v1/keys", Person),
@@ -66,6 +68,7 @@ const ROUTES: &[(&str, &str, Door)] = &[
     ("POST", "/v1/auth/password-reset/confirm", Own),
     ("GET", "/v1/reviews/link/{token}", Own),
     ("POST", "/v1/reviews/link/{token}/verdict", Own),
+    ("GET", "/v1/openapi.json", Open),
     ("GET", "/v1/explore", Open),
     ("GET", "/v1/explore/{id}", Open),
     ("GET", "/v1/realtime", Notifier),
@@ -87,7 +90,8 @@ fn example(method: &str, pattern: &str) -> (String, Value) {
         Some("users") => USER,
         _ => ASSET,
     };
-    let path = pattern.replace("{id}", id).replace("{language}", "en").replace("{token}", "x").replace("{*path}", "a.m3u8");
+    let path =
+        pattern.replace("{id}", id).replace("{language}", "en").replace("{token}", "x").replace("{*path}", "a.m3u8");
     let body = match (method, pattern) {
         ("POST", "/v1/uploads") => json!({ "name": "a.mp4", "size": 5, "type": "video/mp4" }),
         ("PATCH", "/v1/uploads/{id}") => json!({ "name": "b.mp4" }),
@@ -113,6 +117,30 @@ fn keyed_routes() -> impl Iterator<Item = (&'static str, String, Value, Door)> {
 }
 
 #[test]
+fn the_document_names_every_route_and_its_scope() {
+    let document: Value = serde_json::from_str(crate::openapi::DOCUMENT).unwrap();
+    let mut told = Vec::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let scope = operation["description"].as_str().unwrap_or_default();
+            let scope = scope.strip_prefix("Scope `").and_then(|text| text.strip_suffix("`."));
+            let open = operation["security"].as_array().is_some_and(Vec::is_empty);
+            told.push((path.clone(), method.to_uppercase(), scope.map(str::to_owned), open));
+        }
+    }
+    let is_told =
+        |path: &str| path.starts_with("/v1/") && !["/v1/realtime", "/v1/events", "/v1/openapi.json"].contains(&path);
+    let routes = ROUTES.iter().filter(|(_, path, _)| is_told(path)).map(|(method, path, door)| {
+        let scope = if let Scope(scope) = door { Some((*scope).to_owned()) } else { None };
+        ((*path).to_owned(), (*method).to_owned(), scope, matches!(door, Open | Own))
+    });
+    let mut routes: Vec<_> = routes.collect();
+    told.sort();
+    routes.sort();
+    assert_eq!(told, routes);
+}
+
+#[test]
 fn no_route_of_the_router_is_missing_here() {
     let source = include_str!("../router.rs");
     let mut found = Vec::new();
@@ -122,17 +150,18 @@ fn no_route_of_the_router_is_missing_here() {
             "COMPLETION_ROUTE" => crate::front::COMPLETION_ROUTE,
             // The pages of the web app: for everybody, and the same file each.
             "path" => continue,
-            literal => literal.strip_prefix('"').and_then(|path| path.strip_suffix('"')).unwrap_or_else(|| {
-                panic!("{literal} is neither a text nor a name that this test knows")
-            }),
+            literal => literal
+                .strip_prefix('"')
+                .and_then(|path| path.strip_suffix('"'))
+                .unwrap_or_else(|| panic!("{literal} is neither a text nor a name that this test knows")),
         };
         let rest = rest.split(';').next().unwrap();
         let rest = rest.split(".route_layer(").next().unwrap().split(".layer(").next().unwrap();
         for method in ["get", "post", "put", "patch", "delete", "head", "options"] {
             let call = format!("{method}(");
-            let starts = rest.match_indices(&call).filter(|(at, _)| {
-                !rest[..*at].ends_with(|before: char| before.is_alphanumeric() || before == '_')
-            });
+            let starts = rest
+                .match_indices(&call)
+                .filter(|(at, _)| !rest[..*at].ends_with(|before: char| before.is_alphanumeric() || before == '_'));
             found.extend(starts.map(|_| (method.to_uppercase(), path.to_owned())));
         }
     }
@@ -170,7 +199,11 @@ async fn without_a_valid_credential_no_route_does_anything() {
                 request.headers_mut().insert("authorization", credential.parse().unwrap());
             }
             let (status, headers, problem) = gateway.send(request).await;
-            assert_eq!((status.as_u16(), &problem["code"]), (401, &"unauthenticated".into()), "{what}: {method} {path}");
+            assert_eq!(
+                (status.as_u16(), &problem["code"]),
+                (401, &"unauthenticated".into()),
+                "{what}: {method} {path}"
+            );
             assert_eq!(problem["request_id"], headers["x-request-id"].to_str().unwrap());
             assert!(headers.contains_key("www-authenticate"));
         }
@@ -243,7 +276,8 @@ async fn what_is_somebody_elses_does_not_exist() {
             let (status, _, problem) = gateway.send(request).await;
             let seen = (status.as_u16(), &problem["code"]);
             assert_eq!(seen, (404, &"not_found".into()), "{whose}: {method} {path} {problem}");
-            let no_id = path.replace(UPLOAD, "upl_x").replace(ASSET, UPLOAD).replace(USER, ASSET).replace(REVIEW, ASSET);
+            let no_id =
+                path.replace(UPLOAD, "upl_x").replace(ASSET, UPLOAD).replace(USER, ASSET).replace(REVIEW, ASSET);
             let (_, _, problem) = gateway.send(with_token(&token(), method, &no_id, body)).await;
             assert_eq!(problem["code"], "not_found", "{whose}: {method} {no_id}");
         }

@@ -31,7 +31,7 @@ pub use principal::{Principal, Scope, Scopes, Via};
 pub use roles::{Role, Roles};
 pub use secret::Secret;
 pub use sessions::{SessionKey, Sessions};
-pub use sight::Sight;
+pub use sight::{Sight, sees};
 pub use tickets::Ticket;
 pub use topics::Topic;
 

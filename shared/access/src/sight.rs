@@ -6,6 +6,7 @@
 
 use reelfleet_catalog::assets::Asset;
 use reelfleet_catalog::details::Visibility;
+use reelfleet_catalog::{Catalog, CatalogError};
 use reelfleet_domain::AssetState;
 
 use crate::principal::{Principal, Scope};
@@ -38,8 +39,22 @@ impl<'a> Sight<'a> {
     }
 }
 
+/// Whether this asset exists for the caller; looks up the caller's verdict where that decides.
+pub async fn sees(catalog: &Catalog, principal: &Principal, asset: &Asset) -> Result<bool, CatalogError> {
+    let sight = Sight::of(asset);
+    if principal.may_see(&sight) {
+        return Ok(true);
+    }
+    if !principal.may_see(&Sight { decided: true, ..sight }) {
+        return Ok(false);
+    }
+    // Votes are counted by the person: whoever has an account, by its e-mail.
+    let reviewer = catalog.reviewer_of(principal.user()).await?;
+    catalog.voted_on(&asset.id, reviewer.as_deref().unwrap_or(principal.user())).await
+}
+
 impl Principal {
-    /// Whether this asset exists for the caller.
+    /// Whether this asset exists for the caller, by what is known of it.
     pub fn may_see(&self, asset: &Sight<'_>) -> bool {
         let reviews = self.sees(asset.tenant) && self.scopes.hold(Scope::Reviews);
         self.controls(asset.tenant, asset.owner)

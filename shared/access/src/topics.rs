@@ -1,16 +1,16 @@
 //! Topics: which stream of the event log somebody may listen to.
 //!
-//! Guarantee: `me` is the caller's own stream, `asset:<id>` only that of an asset that the caller sees
-//! ([`Principal::may_see`]), `ops` only for the scope `ops`. An asset of somebody else and one that does not exist get the
+//! Guarantee: `me` is the caller's own stream, `reviews` that of the tenant's reviewers, for the scope `reviews`, `asset:<id>` only that of an asset that the caller sees
+//! ([`sight::sees`]), `ops` only for the scope `ops`. An asset of somebody else and one that does not exist get the
 //! same answer. At every delivery the event is looked at again ([`Topic::delivers`]).
 
 use reelfleet_catalog::Catalog;
-use reelfleet_catalog::events::{OPS_STREAM, asset_stream, user_stream};
+use reelfleet_catalog::events::{OPS_STREAM, asset_stream, review_stream, user_stream};
 use reelfleet_messages::AssetId;
 
 use crate::AccessError;
 use crate::principal::{Principal, Scope};
-use crate::sight::Sight;
+use crate::sight;
 
 /// What a client asks to listen to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,15 +19,18 @@ pub enum Topic {
     Me,
     /// One asset.
     Asset(AssetId),
+    /// What waits for a verdict in the caller's tenant, and the verdicts.
+    Reviews,
     /// Everything, over all tenants.
     Ops,
 }
 
 impl Topic {
-    /// Reads `me`, `asset:<id>` or `ops`.
+    /// Reads `me`, `asset:<id>`, `reviews` or `ops`.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "me" => Some(Self::Me),
+            "reviews" => Some(Self::Reviews),
             "ops" => Some(Self::Ops),
             other => other.strip_prefix("asset:")?.parse().ok().map(Self::Asset),
         }
@@ -39,17 +42,22 @@ impl Topic {
         match self {
             Self::Me => principal.sees(tenant),
             Self::Asset(id) => subject.parse().is_ok_and(|subject: AssetId| subject == id),
+            Self::Reviews => principal.sees(tenant) && principal.scopes.hold(Scope::Reviews),
             Self::Ops => principal.scopes.hold(Scope::Ops),
         }
     }
 
-    /// The topic's stream, if it is the caller's. `sight` is that of the asset's row, where there is one.
-    fn stream(self, principal: &Principal, sight: Option<&Sight<'_>>) -> Result<String, AccessError> {
+    /// The topic's stream, if it is the caller's. `seen`: the asset is there and exists for the caller.
+    fn stream(self, principal: &Principal, seen: bool) -> Result<String, AccessError> {
         principal.require(Scope::Realtime)?;
         match self {
             Self::Me => Ok(user_stream(&principal.tenant, &principal.owner)),
-            Self::Asset(id) if sight.is_some_and(|sight| principal.may_see(sight)) => Ok(asset_stream(id)),
+            Self::Asset(id) if seen => Ok(asset_stream(id)),
             Self::Asset(_) => Err(AccessError::NotYours),
+            Self::Reviews => {
+                principal.require(Scope::Reviews)?;
+                Ok(review_stream(&principal.tenant))
+            }
             Self::Ops => {
                 principal.require(Scope::Ops)?;
                 Ok(OPS_STREAM.to_owned())
@@ -63,16 +71,17 @@ pub async fn stream_of(catalog: &Catalog, principal: &Principal, topic: &str) ->
     let topic = Topic::parse(topic).ok_or(AccessError::NotYours)?;
     let asset = match topic {
         Topic::Asset(id) => catalog.asset(&id).await?,
-        Topic::Me | Topic::Ops => None,
+        Topic::Me | Topic::Reviews | Topic::Ops => None,
     };
-    let stream = topic.stream(principal, asset.as_ref().map(Sight::of).as_ref())?;
-    Ok((topic, stream))
+    let seen = match &asset {
+        Some(asset) => sight::sees(catalog, principal, asset).await?,
+        None => false,
+    };
+    Ok((topic, topic.stream(principal, seen)?))
 }
 
 #[cfg(test)]
 mod tests {
-    use reelfleet_domain::AssetState;
-
     use super::*;
     use crate::{Scopes, Via};
 
@@ -93,30 +102,23 @@ mod tests {
         }
     }
 
-    fn sight<'a>(tenant: &'a str, owner: &'a str) -> Sight<'a> {
-        Sight { tenant, owner, state: AssetState::Processing, open: false, decided: false }
-    }
-
     #[test]
     fn each_topic_has_its_right() {
         let user = principal(&[Scope::Realtime]);
         let asset = Topic::parse(ASSET).unwrap();
-        assert_eq!(Topic::Me.stream(&user, None).unwrap(), "user:t/o");
-        assert_eq!(asset.stream(&user, Some(&sight("t", "o"))).unwrap(), ASSET);
-        for theirs in [Some(sight("t", "o2")), Some(sight("t2", "o")), None] {
-            assert!(matches!(asset.stream(&user, theirs.as_ref()), Err(AccessError::NotYours)), "{theirs:?}");
-        }
-        let public = Sight { state: AssetState::Ready, open: true, ..sight("t2", "o2") };
-        assert_eq!(asset.stream(&user, Some(&public)).unwrap(), ASSET);
-        assert!(matches!(Topic::Ops.stream(&user, None), Err(AccessError::ScopeMissing(Scope::Ops))));
+        assert_eq!(Topic::Me.stream(&user, false).unwrap(), "user:t/o");
+        assert_eq!(asset.stream(&user, true).unwrap(), ASSET);
+        assert!(matches!(asset.stream(&user, false), Err(AccessError::NotYours)));
+        assert!(matches!(Topic::Ops.stream(&user, true), Err(AccessError::ScopeMissing(Scope::Ops))));
+        assert!(matches!(Topic::Reviews.stream(&user, false), Err(AccessError::ScopeMissing(Scope::Reviews))));
+        let reviewer = principal(&[Scope::Realtime, Scope::Reviews]);
+        assert_eq!(Topic::Reviews.stream(&reviewer, false).unwrap(), "tenant:t:review");
         let operator = principal(&[Scope::Realtime, Scope::Ops]);
-        assert_eq!(Topic::Ops.stream(&operator, None).unwrap(), "ops");
-        assert!(asset.stream(&operator, Some(&sight("t2", "o"))).is_err(), "ops reads its own stream, not others' assets");
-        assert_eq!(asset.stream(&principal(&[Scope::Admin]), Some(&sight("t", "o2"))).unwrap(), ASSET);
+        assert_eq!(Topic::Ops.stream(&operator, false).unwrap(), "ops");
+        assert!(asset.stream(&operator, false).is_err(), "ops reads its own stream, not others' assets");
         for topic in [Topic::Me, asset, Topic::Ops] {
             let reader = principal(&[Scope::AssetsRead, Scope::Ops]);
-            let refused = topic.stream(&reader, Some(&sight("t", "o")));
-            assert!(matches!(refused, Err(AccessError::ScopeMissing(Scope::Realtime))));
+            assert!(matches!(topic.stream(&reader, true), Err(AccessError::ScopeMissing(Scope::Realtime))));
         }
     }
 
@@ -127,6 +129,9 @@ mod tests {
         let subject = ASSET.strip_prefix("asset:").unwrap();
         assert!(Topic::Me.delivers(&user, "t", other) && !Topic::Me.delivers(&user, "t2", other));
         assert!(asset.delivers(&user, "t", subject) && !asset.delivers(&user, "t", other));
+        assert!(!Topic::Reviews.delivers(&user, "t", subject), "no reviewer any more");
+        let reviewer = principal(&[Scope::Reviews]);
+        assert!(Topic::Reviews.delivers(&reviewer, "t", subject) && !Topic::Reviews.delivers(&reviewer, "t2", subject));
         assert!(!Topic::Ops.delivers(&user, "t", subject));
         assert!(Topic::Ops.delivers(&principal(&[Scope::Ops]), "t2", subject));
     }

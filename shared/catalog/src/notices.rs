@@ -37,8 +37,7 @@ impl Catalog {
                     .text("user", user.to_string()),
             )
             .await?;
-        rows.first()
-            .map_or(Ok(Wishes::default()), |row| Ok(Wishes { ready: row.bool(0)?, failed: row.bool(1)? }))
+        rows.first().map_or(Ok(Wishes::default()), |row| Ok(Wishes { ready: row.bool(0)?, failed: row.bool(1)? }))
     }
 
     /// Sets it.
@@ -77,14 +76,12 @@ impl Catalog {
     /// Conflict: another process told it.
     pub async fn tell(&self, step: &Step, from: i64, to: i64, mails: &[NewMail<'_>]) -> Result<(), CatalogError> {
         let mut statements = vec![
-            Statement::new(
-                "UPDATE log_cursor SET position = :to, op_id = :op WHERE name = :name AND position = :from",
-            )
-            .int("to", to)
-            .text("op", &step.op)
-            .text("name", CURSOR)
-            .int("from", from)
-            .expect(1),
+            Statement::new("UPDATE log_cursor SET position = :to, op_id = :op WHERE name = :name AND position = :from")
+                .int("to", to)
+                .text("op", &step.op)
+                .text("name", CURSOR)
+                .int("from", from)
+                .expect(1),
         ];
         statements.extend(mails.iter().map(|mail| mail::enqueue(step, mail)));
         let settled = Statement::new("SELECT name FROM log_cursor WHERE name = :name AND op_id = :op")

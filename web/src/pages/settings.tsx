@@ -1,6 +1,8 @@
 /** What a person decides for themselves: name, password, looks, notifications. */
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent, type ReactNode } from "react";
 import { api } from "../api/client";
+import { said } from "../api/problem";
 import { session } from "../api/session";
 import type { User } from "../api/types";
 import { setTheme, theme, type Theme } from "../parts/theme";
@@ -75,12 +77,46 @@ export function Settings({ user }: { user: User }) {
                 })
               }
             />
-            Tell me on this device when something is playable, ready or has failed
+            On this device, when something is playable, ready or has failed
           </label>
+          <Mails />
         </section>
       </div>
     </>
   );
+}
+
+interface Notices {
+  ready: boolean;
+  failed: boolean;
+}
+
+function Mails() {
+  const client = useQueryClient();
+  const key = ["notices"];
+  const { data, error } = useQuery({
+    queryKey: key,
+    queryFn: ({ signal }) => api<Notices>("GET", "/v1/me/notices", { signal }),
+  });
+  const change = async (what: Partial<Notices>): Promise<void> => {
+    try {
+      client.setQueryData(key, await api<Notices>("PATCH", "/v1/me/notices", { body: what }));
+    } catch (problem) {
+      toast(`Not changed: ${said(problem)}`);
+    }
+  };
+  if (error) return <Failure error={error} />;
+  if (!data) return null;
+  const wishes: [keyof Notices, string][] = [
+    ["ready", "By mail, when something is ready"],
+    ["failed", "By mail, when something could not be processed"],
+  ];
+  return wishes.map(([name, label]) => (
+    <label className="row" key={name}>
+      <input type="checkbox" checked={data[name]} onChange={({ target }) => void change({ [name]: target.checked })} />
+      {label}
+    </label>
+  ));
 }
 
 function Part({

@@ -256,11 +256,11 @@ export function Player({ source, onMade }: { source: Source; onMade?: (until: nu
             </select>
           )}
           {document.pictureInPictureEnabled && !source.sound && (
-            <button type="button" className="button" aria-label="Picture in picture" onClick={pip}>
+            <button type="button" className="button beside" aria-label="Picture in picture" onClick={pip}>
               <Icon name="pip" />
             </button>
           )}
-          <button type="button" className="button" aria-label="Keyboard" onClick={() => setHelp(true)}>?</button>
+          <button type="button" className="button beside" aria-label="Keyboard" onClick={() => setHelp(true)}>?</button>
           {document.fullscreenEnabled && (
             <button type="button" className="button" aria-label="Full screen" onClick={full}>
               <Icon name="full" />

@@ -232,7 +232,7 @@ async fn keys(catalog: &Catalog) {
         user: Some((user.roles.clone(), ACTIVE.into())),
     };
     catalog.add_api_key(&key).await.unwrap();
-    assert_eq!(catalog.api_keys_of("people", &key.owner, 10).await.unwrap(), [key.clone()]);
+    assert_eq!(catalog.api_keys_of("people", &key.owner, 10).await.unwrap(), std::slice::from_ref(&key));
     assert_eq!(catalog.api_keys_of("people", "other", 10).await.unwrap(), []);
     assert_eq!(catalog.api_keys_of("other", &key.owner, 10).await.unwrap(), []);
     let used = async || catalog.api_key(&key.id).await.unwrap().unwrap().last_used_at;

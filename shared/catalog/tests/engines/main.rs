@@ -12,6 +12,7 @@ mod endpoint;
 mod fallbacks;
 mod letters;
 mod mails;
+mod noticing;
 mod storm;
 mod story;
 

@@ -131,6 +131,7 @@ pub async fn tell(endpoint: &Endpoint) {
     crate::deletions::tell(&catalog).await;
     crate::mails::tell(&catalog).await;
     crate::approvals::tell(&catalog).await;
+    crate::noticing::tell(&catalog).await;
     outbox(&catalog).await;
 }
 
@@ -371,7 +372,7 @@ async fn published(catalog: &Catalog, film: &Landed, publish: &NewTask) {
     assert!(catalog.undescribed(10).await.unwrap().contains(&film.asset));
     catalog.described(&film.asset, asset.version).await.unwrap();
     assert!(!catalog.undescribed(10).await.unwrap().contains(&film.asset));
-    crate::detailing::tell(&catalog, &asset).await;
+    crate::detailing::tell(catalog, &asset).await;
     assert_eq!(
         catalog.asset_by_identity(object("in/film", "e1").identity().as_str()).await.unwrap().unwrap().id,
         film.asset

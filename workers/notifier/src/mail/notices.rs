@@ -151,7 +151,8 @@ mod tests {
         let (subject, text) = words(&[of("a.mp4", None)], all, "https://r").unwrap();
         assert_eq!(subject, "Ready: a.mp4");
         assert!(text.contains("https://r/watch/ast_") && text.contains("https://r/settings"), "{text}");
-        let (subject, text) = words(&[of("a.mp4", None), of("b\n.mp4", Some("it is\nempty"))], all, "https://r").unwrap();
+        let (subject, text) =
+            words(&[of("a.mp4", None), of("b\n.mp4", Some("it is\nempty"))], all, "https://r").unwrap();
         assert_eq!(subject, "Uploads: 1 ready, 1 not processed");
         assert!(text.contains("  b.mp4\n") && text.contains("  it is empty\n"), "{text}");
         let many: Vec<News> = (0..30).map(|n| of(&format!("{n}.mp4"), None)).collect();
