@@ -87,9 +87,12 @@ pub fn run(input: &mut Input, request: &EncodeRequest, output: &Output) -> Resul
             let ended = rung.join().unwrap_or_else(|_| Err(Failure::internal("a rung panicked")));
             failed = failed.or(ended.err());
         }
-        // What broke a rung is the cause of the decoder's trouble with it, not the other way round.
+        // A rung that broke is the cause of the decoder's trouble with it. A source that broke leaves the rungs with
+        // pictures that nobody asked them to end with.
         match (failed, decoded) {
-            (Some(failure), _) | (None, Err(failure)) => Err(failure),
+            (Some(failure), Ok(_)) => Err(failure),
+            (Some(failure), Err(decoding)) if decoding.code == FailCode::Encode => Err(failure),
+            (_, Err(failure)) => Err(failure),
             (None, Ok(verdict)) => {
                 Ok(Totals { end: verdict == Verdict::GoOn, frames, packets: counts.packets, errors: counts.errors })
             }

@@ -137,7 +137,7 @@ fn a_clock_that_goes_back_is_said_and_never_a_shorter_film() {
     audio.sequential = true;
     for request in [Request::Encode(encode), Request::Audio(audio)] {
         let (code, why) = parent::ask(&path, &request).failed().unwrap_err();
-        assert_eq!(code, FailCode::Decode);
+        assert_eq!(code, FailCode::Decode, "{why}");
         assert!(why.contains("clock goes back by"), "{why}");
     }
 }
