@@ -9,8 +9,10 @@ use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use reelfleet_access::Sight;
+use reelfleet_catalog::assets::Asset;
 use reelfleet_messages::AssetId;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::app::App;
 use crate::asset_view::{open, with_playback};
@@ -50,8 +52,13 @@ pub(crate) async fn show(
     let id: AssetId = id.parse().map_err(|_| Problem::not_found())?;
     let asset = app.catalog.asset(&id).await?;
     let asset = asset.filter(|asset| Sight::of(asset).is_open()).ok_or_else(Problem::not_found)?;
-    let pictures = app.catalog.pictures(&id, asset.generation).await?;
-    let mut shown = with_playback(open(&asset), &asset, &pictures, app.playback(&asset).as_ref());
-    shown["captions"] = captions::of(&app, &asset).await?;
-    Ok(with_etag(&headers, shown.to_string()))
+    Ok(with_etag(&headers, opened(&app, &asset).await?.to_string()))
+}
+
+/// What strangers see of one.
+pub(crate) async fn opened(app: &App, asset: &Asset) -> Result<Value, Problem> {
+    let pictures = app.catalog.pictures(&asset.id, asset.generation).await?;
+    let mut shown = with_playback(open(asset), asset, &pictures, app.playback(asset).as_ref());
+    shown["captions"] = captions::of(app, asset).await?;
+    Ok(shown)
 }

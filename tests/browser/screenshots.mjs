@@ -10,9 +10,9 @@ const { page } = ann;
 await ann.signUp("Ann Bell", "ann@example.org", "correct horse battery");
 
 const names = ["A meadow in spring", "First cut", "With music"];
-for (const name of names) {
+for (const [index, name] of names.entries()) {
   await ann.choose(page.getByRole("button", { name: "Upload" }), film);
-  const entry = page.locator(".dock li").last();
+  const entry = page.locator(".dock li").nth(index);
   await entry.getByLabel("Title").fill(name);
   await entry.getByLabel("Title").blur();
   await entry.and(page.locator('[data-phase="done"]')).waitFor();

@@ -93,7 +93,7 @@ mod tests {
         for (index, (version, _, sql)) in MIGRATIONS.iter().enumerate() {
             assert_eq!(*version, index as i64 + 1);
             for statement in split(sql) {
-                let first = statement.lines().find(|line| !line.trim_start().starts_with("--")).unwrap();
+                let first = statement.lines().find(|line| !line.trim().is_empty() && !line.starts_with("--")).unwrap();
                 let known = ["CREATE ", "ALTER ", "INSERT "].iter().any(|word| first.starts_with(word));
                 assert!(known, "a comment with a semicolon? {first}");
             }

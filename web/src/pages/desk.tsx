@@ -66,7 +66,7 @@ export function Desk({ wanted }: { wanted: string | null }) {
     <>
       <div className="head">
         <h1>Review</h1>
-        <p className="quiet small">j, k: next, previous · a: to Approve · r: reject</p>
+        <p className="quiet small keys-hint">j, k: next, previous · a: to Approve · r: reject</p>
       </div>
       {found.error ? <Failure error={found.error} again={() => void found.refetch()} /> : null}
       {found.isPending && <div className="skeleton" style={{ height: 260 }} role="status" aria-label="Loading" />}

@@ -55,13 +55,13 @@ export function Watch({ id, user }: { id: string; user: User | null }) {
         )}
         {mine && isOwn(asset) && <Tabs asset={asset} />}
       </div>
-      {isOwn(asset) && (
+      {mine && isOwn(asset) && (
         <aside className="stack">
           <section className="card padded stack" aria-label="Progress">
             <h2>How far it is</h2>
             <Stages asset={asset} progress={percent} />
           </section>
-          {mine && <Actions asset={asset} />}
+          <Actions asset={asset} />
         </aside>
       )}
     </div>
@@ -155,7 +155,7 @@ function Stages({ asset, progress }: { asset: AssetDetail; progress: number | nu
             <span>
               {name}
               {here && wrong && <span className="quiet small"> · {asset.reason?.detail ?? asset.state}</span>}
-              {here && !wrong && progress !== null && <span className="quiet small numbers"> · {Math.floor(progress)} %</span>}
+              {here && progress !== null && WORKING.includes(asset.state) && <span className="quiet small numbers"> · {Math.floor(progress)} %</span>}
             </span>
             <span className="quiet small">{after !== null ? `after ${took(after)}` : at ? <Time iso={at} /> : null}</span>
           </li>
@@ -225,7 +225,7 @@ function Actions({ asset }: { asset: AssetDetail }) {
       <Share asset={asset} renew={renew} />
       <button type="button" className="button" onClick={() => void download()}>
         <Icon name="download" />
-        Download the original ({bytes(asset.source.size)})
+        Download original ({bytes(asset.source.size)})
       </button>
       <button type="button" className="button danger" onClick={() => void remove()}><Icon name="trash" />Delete</button>
     </section>

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reelfleet_access::Keys;
-use reelfleet_catalog::events::{OPS_STREAM, user_stream};
+use reelfleet_catalog::events::{OPS_STREAM, review_stream, user_stream};
 use reelfleet_catalog::{Catalog, CatalogError};
 use reelfleet_fleet::health::Beat;
 use reelfleet_fleet::{Clock, Context, Ids};
@@ -199,6 +199,7 @@ impl Hub {
     pub(crate) async fn heard(&self, fact: &Fact) -> Result<(), CatalogError> {
         if fact.kind != PROGRESS {
             self.live(OPS_STREAM).iter().for_each(|stream| stream.ring());
+            self.live(&review_stream(&fact.tenant)).iter().for_each(|stream| stream.ring());
             self.touched(fact).await?.iter().for_each(|stream| stream.ring());
             return Ok(());
         }
@@ -212,7 +213,7 @@ impl Hub {
         Ok(())
     }
 
-    /// The streams of an event that somebody listens to, but for the operators'.
+    /// The streams of an event that somebody listens to, but for those of operators and reviewers.
     async fn touched(&self, fact: &Fact) -> Result<Vec<Arc<Stream>>, CatalogError> {
         let mut touched: Vec<Arc<Stream>> = self.live(&format!("asset:{}", fact.subject)).into_iter().collect();
         let anyone = format!("user:{}/", fact.tenant);
