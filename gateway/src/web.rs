@@ -26,7 +26,7 @@ use crate::problem::Problem;
 struct Dist;
 
 /// Paths that a person may open or reload; everything below is decided by the app itself.
-pub(crate) const PAGES: [&str; 12] = [
+pub(crate) const PAGES: [&str; 13] = [
     "/sign-in",
     "/sign-up",
     "/forgot",
@@ -39,6 +39,7 @@ pub(crate) const PAGES: [&str; 12] = [
     "/keys",
     "/users",
     "/settings",
+    "/docs",
 ];
 const INDEX: &str = "index.html";
 const MISSING: &str = "The web app is not part of this build.\n\n    make web build\n\nbuilds it (Node 20 or later) and embeds it. \
@@ -170,7 +171,7 @@ fn policy_text(public_url: &str, storage: &str) -> String {
     let public = origin(public_url).unwrap_or_default();
     let socket = public.replacen("http", "ws", 1);
     format!(
-        "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' blob: {public} {storage}; \
+        "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' blob: data: {public} {storage}; \
          media-src 'self' blob: {public} {storage}; connect-src 'self' {public} {socket} {storage}; worker-src 'self'; \
          manifest-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
     )

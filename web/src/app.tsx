@@ -19,6 +19,7 @@ const Desk = lazy(() => import("./pages/desk").then(({ Desk: page }) => ({ defau
 const LinkReview = lazy(() => import("./pages/link-review").then(({ LinkReview: page }) => ({ default: page })));
 const Keys = lazy(() => import("./pages/keys").then(({ Keys: page }) => ({ default: page })));
 const Users = lazy(() => import("./pages/users").then(({ Users: page }) => ({ default: page })));
+const Docs = lazy(() => import("./pages/docs").then(({ Docs: page }) => ({ default: page })));
 const Settings = lazy(() => import("./pages/settings").then(({ Settings: page }) => ({ default: page })));
 
 export function useSession() {
@@ -63,11 +64,13 @@ export function App() {
 
 /** Nobody is signed in: what is public, and the ways in. */
 function Outside({ path }: { path: string }) {
-  if (path === "/explore" || path.startsWith("/watch/")) {
+  if (path === "/explore" || path === "/docs" || path.startsWith("/watch/")) {
     return (
       <Shell user={null}>
         <Suspense fallback={<Splash />}>
-          {path === "/explore" ? <Explore /> : <Watch key={path} id={path.slice("/watch/".length)} user={null} />}
+          {path === "/explore" && <Explore />}
+          {path === "/docs" && <Docs />}
+          {path.startsWith("/watch/") && <Watch key={path} id={path.slice("/watch/".length)} user={null} />}
         </Suspense>
       </Shell>
     );
@@ -95,6 +98,7 @@ function Inside({ user }: { user: User }) {
           <Route path="/keys"><Keys user={user} /></Route>
           {may("admin") && <Route path="/users"><Users me={user} /></Route>}
           <Route path="/settings"><Settings user={user} /></Route>
+          <Route path="/docs"><Docs /></Route>
           <Route path="/reset"><Reset /></Route>
           <Route path="/sign-in"><Home /></Route>
           <Route path="/sign-up"><Home /></Route>

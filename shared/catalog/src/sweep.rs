@@ -78,9 +78,17 @@ impl Catalog {
         .map(drop)
     }
 
-    /// Forgets used and expired tickets.
-    pub async fn trim_tickets(&self, now: i64) -> Result<(), CatalogError> {
-        self.write(Statement::new("DELETE FROM ticket WHERE expires_at < :now").int("now", now)).await.map(drop)
+    /// Forgets what lets nobody in any more: tickets, sessions, wishes for a new password and invitations out of date.
+    pub async fn trim_credentials(&self, now: i64) -> Result<(), CatalogError> {
+        for sql in [
+            "DELETE FROM ticket WHERE expires_at < :now",
+            "DELETE FROM session WHERE expires_at < :now",
+            "DELETE FROM password_reset WHERE expires_at < :now",
+            "DELETE FROM invitation WHERE expires_at < :now",
+        ] {
+            self.write(Statement::new(sql).int("now", now)).await?;
+        }
+        Ok(())
     }
 
     /// Unfinished and failed tasks: (queue, kind, state, count).

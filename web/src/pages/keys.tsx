@@ -1,6 +1,7 @@
 /** API keys of one's own: shown once, then known by their beginning. */
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
+import { Link } from "wouter";
 import { keys as names } from "../api/calls";
 import { api } from "../api/client";
 import type { User } from "../api/types";
@@ -54,6 +55,7 @@ export function Keys({ user }: { user: User }) {
     <>
       <div className="head">
         <h1>Keys</h1>
+        <Link className="button" href="/docs">The API</Link>
         <button type="button" className="button primary" onClick={() => setMaking(true)}><Icon name="key" />New key</button>
       </div>
       <div className="stack">

@@ -14,9 +14,9 @@ impl Janitor {
         Ok(self.catalog.trim_events(self.before(kept)).await?)
     }
 
-    /// Realtime tickets that can't be redeemed any more. They live for seconds and are not counted.
-    pub(crate) async fn trim_tickets(&self) -> anyhow::Result<u64> {
-        self.catalog.trim_tickets(self.context.clock.now_ms()).await?;
+    /// Tickets, sessions, invitations and wishes for a password that let nobody in any more. They are not counted.
+    pub(crate) async fn trim_credentials(&self) -> anyhow::Result<u64> {
+        self.catalog.trim_credentials(self.context.clock.now_ms()).await?;
         Ok(0)
     }
 

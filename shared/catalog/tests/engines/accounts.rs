@@ -208,6 +208,11 @@ async fn forgotten(catalog: &Catalog) {
     assert_eq!(catalog.user(&user.id).await.unwrap().unwrap().password_hash, "$argon2id$2");
     assert!(catalog.session(&kept.id).await.unwrap().unwrap().is_live(NOW));
     assert!(!catalog.session(&other.id).await.unwrap().unwrap().is_live(NOW), "every other session ends");
+    // The janitor clears away what is over, and nothing else.
+    catalog.trim_credentials(NOW).await.unwrap();
+    assert!(catalog.session(&kept.id).await.unwrap().is_some());
+    catalog.trim_credentials(NOW + 5 * LIFE).await.unwrap();
+    assert_eq!(catalog.session(&kept.id).await.unwrap(), None);
     // The mails were part of it, and are not sent here.
     let leased = catalog.lease_mail(&step(NOW), 1_000, 10).await.unwrap();
     assert_eq!(leased.iter().filter(|mail| mail.kind == "password_reset").count(), 2);

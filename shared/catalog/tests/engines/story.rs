@@ -175,7 +175,7 @@ async fn keys_and_tickets(catalog: &Catalog) {
     assert_eq!(catalog.use_ticket(NOW, "hash", "one").await.unwrap().as_ref(), Some(&ticket));
     assert_eq!(catalog.use_ticket(NOW, "hash", "one").await.unwrap(), Some(ticket), "the same use, asked again");
     assert_eq!(catalog.use_ticket(NOW, "hash", "two").await.unwrap(), None, "used up");
-    catalog.trim_tickets(NOW + 10).await.unwrap();
+    catalog.trim_credentials(NOW + 10).await.unwrap();
 }
 
 async fn uploads(catalog: &Catalog) -> AssetId {
