@@ -25,7 +25,8 @@ step 'unit tests of the web app'
 scripts/web.sh test
 
 step 'unit tests, both database engines, the pipeline'
-cargo nextest run --locked --workspace
+# All of them, whatever fails: one run tells everything.
+cargo nextest run --locked --workspace --no-fail-fast
 
 step 'conformance of the endpoint: boto3 and the aws CLI'
 REELFLEET_LOCAL_BIN=$REELFLEET_BIN PATH=$state/venv/bin:$PATH "$pytest" -q -p no:cacheprovider tests/conformance

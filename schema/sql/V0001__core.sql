@@ -364,12 +364,13 @@ CREATE TABLE mail_wish (
     failed       BOOLEAN NOT NULL
 );
 
--- How far somebody has read the operators' stream.
+-- How far somebody has read the operators' stream, from its beginning.
 CREATE TABLE log_cursor (
     name         TEXT PRIMARY KEY,
     position     BIGINT NOT NULL,
     op_id        TEXT NOT NULL
 );
+INSERT INTO log_cursor (name, position, op_id) VALUES ('notices', 0, '');
 
 -- Assets that wait, or waited, for people's verdict: one review per asset, and so per version of its source.
 CREATE TABLE approval (

@@ -54,20 +54,11 @@ impl Catalog {
         .map(drop)
     }
 
-    /// How far the operators' stream has been told; the first who asks begins at `head`.
-    pub async fn told_until(&self, step: &Step, head: i64) -> Result<i64, CatalogError> {
-        self.write(
-            Statement::new(
-                "INSERT INTO log_cursor (name, position, op_id) VALUES (:name, :head, :op) ON CONFLICT (name) DO NOTHING",
-            )
-            .text("name", CURSOR)
-            .int("head", head)
-            .text("op", &step.op),
-        )
-        .await?;
+    /// How far the operators' stream has been told.
+    pub async fn told_until(&self) -> Result<i64, CatalogError> {
         let sql = "SELECT position FROM log_cursor WHERE name = :name";
         let rows = self.read(Statement::new(sql).text("name", CURSOR)).await?;
-        Ok(first_int(&rows)?.unwrap_or(head))
+        Ok(first_int(&rows)?.unwrap_or(0))
     }
 
     /// Writes the mails of a stretch of the stream.

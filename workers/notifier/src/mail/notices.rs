@@ -34,7 +34,7 @@ struct News {
 pub(super) async fn round(context: &Context, catalog: &Catalog) -> Result<bool, CatalogError> {
     let step = context.step();
     let (head, oldest) = catalog.stream_bounds(OPS_STREAM).await?;
-    let at = catalog.told_until(&step, head).await?;
+    let at = catalog.told_until().await?;
     let page = catalog.events_since(OPS_STREAM, at, PAGE).await?;
     // What the log no longer keeps is passed over.
     let Some(to) = page.last().map(|logged| logged.position) else {
