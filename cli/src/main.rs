@@ -13,8 +13,10 @@ mod http_client;
 mod lifeline;
 mod listen;
 mod local;
+mod operator;
 mod place;
 mod private_file;
+mod scale;
 mod status;
 mod table;
 mod up;
@@ -54,6 +56,14 @@ enum Command {
     Env(env::EnvArgs),
     /// Show assets, tasks, queues and processes
     Status(status::StatusArgs),
+    /// Say how many workers there are, or let the work decide
+    Scale(scale::ScaleArgs),
+    /// Let workers take no new tasks; what is at work goes on
+    Pause(scale::PauseArgs),
+    /// Let them take tasks again
+    Resume(scale::PauseArgs),
+    /// Pause, and wait until nothing is at work
+    Drain(scale::DrainArgs),
     /// Show dead letters, send them back, throw them away
     Dlq(dlq::DlqArgs),
     /// Check that buckets, rows, queues and outputs fit together
@@ -90,6 +100,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Assets(args) => return assets::run(args).await,
         Command::Env(args) => env::run(&args)?,
         Command::Status(args) => status::run(args).await?,
+        Command::Scale(args) => scale::scale(args).await?,
+        Command::Pause(args) => scale::pause(args).await?,
+        Command::Resume(args) => scale::resume(args).await?,
+        Command::Drain(args) => scale::drain(args).await?,
         Command::Dlq(args) => dlq::run(args).await?,
         Command::Verify(args) => return verify::run(args).await,
         Command::Demo(args) => return demo::run(args).await,

@@ -15,6 +15,8 @@ use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsP
 use aws_sdk_sqs::error::SdkError;
 use aws_sdk_sqs::types::QueueAttributeName;
 use clap::Args;
+use reelfleet_catalog::Catalog;
+use reelfleet_domain::scaling::POOLS;
 use reelfleet_fleet::aws::timeouts;
 use reelfleet_fleet::{Clients, Clock, Config, Context, QueueName};
 use serde::Serialize;
@@ -47,8 +49,24 @@ struct Status {
     /// Tasks that are not over, and those that failed, by queue and state.
     tasks: Vec<Tasks>,
     queues: Vec<Depth>,
+    /// Short names of queues of which no new tasks are taken.
+    paused: Vec<String>,
+    /// Pools that are scaled: what was asked of them, and what was decided last.
+    pools: Vec<PoolState>,
     /// By role; empty without `--data`.
     processes: BTreeMap<String, Vec<Process>>,
+}
+
+/// A pool of workers that is scaled.
+#[derive(Debug, Serialize)]
+pub struct PoolState {
+    pool: String,
+    /// What an operator asked for: a number, `auto`; nothing: as `up` was told.
+    asked: Option<String>,
+    by: Option<String>,
+    /// Workers that there are to be, and why, where that was decided.
+    workers: Option<u32>,
+    why: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -87,6 +105,8 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<()> {
         assets: catalog.asset_counts().await?.into_iter().collect(),
         tasks: catalog.task_counts().await?.into_iter().map(tasks).collect(),
         queues: depths(&context).await?,
+        paused: catalog.paused().await?.into_iter().map(|paused| paused.queue).collect(),
+        pools: pools(&catalog).await?,
         processes: ready.map(|ready| processes(&ready)).unwrap_or_default(),
     };
     if args.json {
@@ -170,23 +190,59 @@ pub async fn depths(context: &Context) -> anyhow::Result<Vec<Depth>> {
     let mut depths = Vec::new();
     for queue in QueueName::ALL {
         for name in [context.queues.name(queue), context.queues.dlq_name(queue)] {
-            let url = context.queues.url_of(&name).await?;
-            let asked = context.clients.sqs.get_queue_attributes().queue_url(url);
-            let answer =
-                asked.attribute_names(QueueAttributeName::All).send().await.with_context(|| format!("queue {name}"))?;
-            let count = |attribute| {
-                let attributes = answer.attributes();
-                attributes.and_then(|all| all.get(&attribute)).and_then(|text| text.parse().ok()).unwrap_or(0)
-            };
-            depths.push(Depth {
-                visible: count(QueueAttributeName::ApproximateNumberOfMessages),
-                in_flight: count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible),
-                delayed: count(QueueAttributeName::ApproximateNumberOfMessagesDelayed),
-                queue: name,
-            });
+            depths.push(depth(context, &name).await?);
         }
     }
     Ok(depths)
+}
+
+/// Messages of one queue, by its full name.
+pub async fn depth(context: &Context, name: &str) -> anyhow::Result<Depth> {
+    let url = context.queues.url_of(name).await?;
+    let asked = context.clients.sqs.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All);
+    let answer = asked.send().await.with_context(|| format!("queue {name}"))?;
+    let count = |attribute| {
+        let attributes = answer.attributes();
+        attributes.and_then(|all| all.get(&attribute)).and_then(|text| text.parse().ok()).unwrap_or(0)
+    };
+    Ok(Depth {
+        visible: count(QueueAttributeName::ApproximateNumberOfMessages),
+        in_flight: count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible),
+        delayed: count(QueueAttributeName::ApproximateNumberOfMessagesDelayed),
+        queue: name.to_owned(),
+    })
+}
+
+/// The pools that are scaled, as operators and the scaler have said.
+pub async fn pools(catalog: &Catalog) -> anyhow::Result<Vec<PoolState>> {
+    let (desired, mut pools) = (catalog.desired().await?, Vec::new());
+    for pool in POOLS.keys() {
+        let asked = desired.iter().find(|desired| desired.pool == *pool);
+        let decided = catalog.decisions(pool, 1).await?.pop();
+        pools.push(PoolState {
+            pool: pool.clone(),
+            asked: asked.map(|asked| asked.workers.map_or_else(|| "auto".to_owned(), |count| count.to_string())),
+            by: asked.map(|asked| asked.by.clone()),
+            workers: decided.as_ref().map(|decided| decided.workers),
+            why: decided.map(|decided| decided.words),
+        });
+    }
+    Ok(pools)
+}
+
+impl PoolState {
+    /// Headings of a table of pools.
+    pub const HEADINGS: [&str; 4] = ["pool", "asked for", "workers", "why"];
+
+    /// Its row of that table.
+    pub fn row(&self) -> Vec<String> {
+        let asked = match (&self.asked, &self.by) {
+            (Some(asked), Some(by)) => format!("{asked} ({by})"),
+            _ => "as started".to_owned(),
+        };
+        let workers = self.workers.map_or_else(|| "—".to_owned(), |count| count.to_string());
+        vec![self.pool.clone(), asked, workers, self.why.clone().unwrap_or_default()]
+    }
 }
 
 fn processes(ready: &Ready) -> BTreeMap<String, Vec<Process>> {
@@ -207,11 +263,15 @@ fn text(status: &Status) -> String {
         let each = processes.iter().map(|p| if p.running { p.pid.to_string() } else { format!("{} (gone)", p.pid) });
         vec![role.clone(), each.collect::<Vec<_>>().join(" ")]
     });
+    // A fleet that nobody scales says nothing of it.
+    let pools = status.pools.iter().filter(|pool| pool.asked.is_some() || pool.workers.is_some());
     let mut text = String::new();
     for (headings, rows) in [
         (&["assets", "count"][..], assets.collect::<Vec<_>>()),
         (&["tasks in", "kind", "state", "count"], tasks.collect()),
         (&["queue", "visible", "in flight", "delayed"], queues.collect()),
+        (&["paused queue"], status.paused.iter().map(|queue| vec![queue.clone()]).collect()),
+        (&PoolState::HEADINGS, pools.map(PoolState::row).collect()),
         (&["process", "pid"], processes.collect()),
     ] {
         if !rows.is_empty() {
@@ -233,10 +293,13 @@ mod tests {
             assets: BTreeMap::from([("ready".into(), 2)]),
             tasks: Vec::new(),
             queues: vec![depth("q", 0), depth("q-dlq", 0), depth("r-dlq", 3)],
+            paused: vec!["transcode".into()],
+            pools: Vec::new(),
             processes: BTreeMap::from([("gateway".into(), vec![Process { pid: 7, running: false }])]),
         };
         let text = text(&status);
         assert!(text.contains("ready") && text.contains("7 (gone)") && text.contains("r-dlq"));
+        assert!(text.contains("paused queue\n────────────\ntranscode") && !text.contains("asked for"), "{text}");
         assert!(!text.contains("q-dlq  0") && !text.contains("tasks in"), "{text}");
     }
 

@@ -12,6 +12,7 @@ use reelfleet_fleet::{Config, Context};
 use reelfleet_gateway::GatewayOptions;
 use reelfleet_telemetry::Format;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::lifeline;
 
@@ -158,6 +159,8 @@ struct Running {
     catalog: Catalog,
     outlet: Outlet,
     relay: tokio::task::JoinHandle<()>,
+    /// Reads what is paused; ends with this.
+    paused: AbortOnDropHandle<()>,
     /// Stops relay and health listener, after the role.
     stop: CancellationToken,
 }
@@ -170,15 +173,17 @@ impl Running {
         lifeline::watch(&context.shutdown, lifeline::Then::Abort)?;
         let catalog = catalog(&context);
         catalog.check_schema().await?;
+        context.paused.refresh(&catalog).await?;
+        let paused = AbortOnDropHandle::new(tokio::spawn(context.paused.clone().follow(catalog.clone())));
         let outlet = outlet(&context, &catalog);
         let stop = CancellationToken::new();
         let relay = tokio::spawn(Relay::new(outlet.clone()).run(stop.clone()));
-        Ok(Self { context, catalog, outlet, relay, stop })
+        Ok(Self { context, catalog, outlet, relay, paused, stop })
     }
 
     /// Does the work, then lets the surroundings end.
     async fn until_drained(self, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-        let Self { context, relay, stop, .. } = self;
+        let Self { context, relay, stop, paused: _paused, .. } = self;
         let address = context.config.health_listen;
         let (health, until) = (context.health.clone(), stop.clone());
         let listener = async move {

@@ -18,6 +18,9 @@ use crate::auth::limits::{Buckets, too_often};
 use crate::options::{Checked, GatewayOptions, OptionsError};
 use crate::problem::Problem;
 
+/// Calls from one address of whoever shows nothing: a second, and at once. Several people may share one.
+const STRANGERS: (f64, f64) = (10.0, 240.0);
+
 /// One gateway's means.
 pub(crate) struct App {
     pub(crate) context: Context,
@@ -27,6 +30,8 @@ pub(crate) struct App {
     pub(crate) accounts: Option<Accounts>,
     /// Calls of one key or session, and of one user over all of them.
     calls: (Buckets, Buckets),
+    /// Calls from one address of whoever shows nothing.
+    strangers: Buckets,
     pub(crate) policy: Policy,
     pub(crate) presigner: Presigner,
     pub(crate) options: Checked,
@@ -58,6 +63,7 @@ impl App {
             keys: Keys::new(catalog.clone()),
             accounts,
             calls: (Buckets::new(rate, burst), Buckets::new(4.0 * rate, 4.0 * burst)),
+            strangers: Buckets::new(STRANGERS.0, STRANGERS.1),
             presigner: Presigner::new(context.clients.presign.clone()),
             policy,
             options,
@@ -73,11 +79,15 @@ impl App {
         let by = match principal.via {
             Via::Key(id) => id.to_string(),
             Via::Session(id) => id.to_string(),
-            Via::Ticket => String::new(),
         };
         self.calls.0.take(&by, now).map_err(too_often)?;
         let user = format!("{}/{}", principal.tenant, principal.user());
         self.calls.1.take(&user, now).map_err(too_often)
+    }
+
+    /// Counts a call from an address; refuses it if there are too many.
+    pub(crate) fn count_stranger(&self, address: &str) -> Result<(), Problem> {
+        self.strangers.take(address, Instant::now()).map_err(too_often)
     }
 
     /// Epoch milliseconds.
@@ -90,10 +100,19 @@ impl App {
         Multipart::new(self.context.clients.s3.clone(), bucket)
     }
 
-    /// Where an asset plays. None for one that is gone.
+    /// Where an asset plays, for those whose it is. None for one that is gone.
     pub(crate) fn playback(&self, asset: &Asset) -> Option<Playback> {
-        let options = &self.options;
-        Playback::of(asset, &options.playback, &self.context.config.public_url, self.now(), options.playback_ttl_s)
+        self.plays(asset, false)
+    }
+
+    /// Where an asset plays for strangers, as long as it is open to them.
+    pub(crate) fn open_playback(&self, asset: &Asset) -> Option<Playback> {
+        self.plays(asset, true)
+    }
+
+    fn plays(&self, asset: &Asset, open: bool) -> Option<Playback> {
+        let (options, url) = (&self.options, &self.context.config.public_url);
+        Playback::of(asset, &options.playback, url, self.now(), options.playback_ttl_s, open)
     }
 
     /// An absolute URL of this origin.

@@ -23,14 +23,22 @@ pub(crate) struct Playback {
 }
 
 impl Playback {
-    /// A right that lives at least `ttl_s` from `now` (epoch milliseconds). None for an asset that is gone.
-    pub(crate) fn of(asset: &Asset, key: &PlaybackKey, public_url: &str, now: i64, ttl_s: i64) -> Option<Self> {
+    /// A right that lives at least `ttl_s` from `now` (epoch milliseconds); `open`: no longer than the asset is open to
+    /// strangers. None for an asset that is gone.
+    pub(crate) fn of(
+        asset: &Asset,
+        key: &PlaybackKey,
+        public_url: &str,
+        now: i64,
+        ttl_s: i64,
+        open: bool,
+    ) -> Option<Self> {
         if matches!(asset.state, AssetState::Deleting | AssetState::Deleted) {
             return None;
         }
         let expires_at = (now / 1_000 + ttl_s).div_euclid(HOUR_S).saturating_add(1) * HOUR_S;
         let generation = u32::try_from(asset.generation).ok()?;
-        let token = key.sign(&Grant { asset: asset.id, generation, expires_at });
+        let token = key.sign(&Grant { asset: asset.id, generation, expires_at, open });
         Some(Self { base: format!("{public_url}/p/{token}"), expires_at })
     }
 
@@ -218,7 +226,7 @@ pub(crate) mod tests {
     #[test]
     fn what_can_be_played_has_urls() {
         let asset = asset(AssetState::Playable);
-        let playback = Playback::of(&asset, &key(), "http://h", 0, 60).unwrap();
+        let playback = Playback::of(&asset, &key(), "http://h", 0, 60, false).unwrap();
         let shown = full(&asset, None, &[], &[], Some(&playback));
         let url = shown["playback"]["url"].as_str().unwrap();
         let token = url.strip_prefix("http://h/p/").unwrap().strip_suffix("/master.m3u8").unwrap();
@@ -234,14 +242,14 @@ pub(crate) mod tests {
     #[test]
     fn what_is_gone_has_no_token() {
         for state in [AssetState::Deleting, AssetState::Deleted] {
-            assert!(Playback::of(&asset(state), &key(), "http://h", 0, 60).is_none());
+            assert!(Playback::of(&asset(state), &key(), "http://h", 0, 60, false).is_none());
         }
     }
 
     #[test]
     fn urls_stay_the_same_for_the_hour_and_live_long_enough() {
         let asset = asset(AssetState::Ready);
-        let at = |now| Playback::of(&asset, &key(), "", now, 60).unwrap();
+        let at = |now| Playback::of(&asset, &key(), "", now, 60, false).unwrap();
         assert_eq!(at(0).base, at(3_539_000).base);
         assert_ne!(at(0).base, at(3_600_000).base);
         for now in [0, 3_539_999, 3_540_000, 7_199_999] {

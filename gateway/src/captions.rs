@@ -89,11 +89,10 @@ pub(crate) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// All captions of an asset, as its detail shows them.
-pub(crate) async fn of(app: &App, asset: &Asset) -> Result<Value, Problem> {
-    let playback = app.playback(asset);
+/// All captions of an asset, as its detail shows them to whoever plays it so.
+pub(crate) async fn of(app: &App, asset: &Asset, playback: Option<&Playback>) -> Result<Value, Problem> {
     let all = app.catalog.captions(&asset.id).await?;
-    Ok(all.iter().map(|captions| shown(captions, playback.as_ref())).collect())
+    Ok(all.iter().map(|captions| shown(captions, playback)).collect())
 }
 
 fn shown(captions: &Captions, playback: Option<&Playback>) -> Value {

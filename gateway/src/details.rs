@@ -1,7 +1,8 @@
 //! Editing what people say of an asset, and taking its original away.
 //!
 //! Guarantees: only the owner, or an administrator of the tenant, edits; of two edits of the same edition one is refused;
-//! the original is handed out by a link of 15 minutes that names the file as its owner does.
+//! the original is handed out by a link of 15 minutes that names the file as its owner does, and to nobody once it is in
+//! quarantine.
 
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ use axum::response::{IntoResponse, Response};
 use reelfleet_access::Scope;
 use reelfleet_catalog::details::{Details, Visibility};
 use reelfleet_domain::AssetState;
+use reelfleet_domain::approval::OnReject;
+use reelfleet_messages::event::ReasonCode;
 use reelfleet_objects::MAX_EXPIRY;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -157,6 +160,12 @@ pub(crate) async fn original(
     let asset = deletion::own(&app, &principal, &id).await?;
     if matches!(asset.state, AssetState::Deleting | AssetState::Deleted) {
         return Err(Problem::new(Code::AssetGone, "its objects are gone, or going"));
+    }
+    if asset.reason_code.as_deref() == Some(ReasonCode::Rejected.as_str())
+        && let Some(review) = app.catalog.review_of(&asset.id).await?
+        && review.on_reject == OnReject::Quarantine
+    {
+        return Err(Problem::new(Code::Quarantined, "reviewers rejected it"));
     }
     let disposition = disposition(&asset.name);
     let version = asset.version_id.as_deref();

@@ -1,12 +1,14 @@
 //! `/v1/explore`: what was made public, for everybody, with or without an account.
 //!
 //! Guarantee: only assets that their owners have opened and that play are shown, and of them nothing that is not meant for
-//! strangers; an unlisted one to whoever has its id.
+//! strangers; an unlisted one to whoever has its id. How often one address may ask is limited.
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::Extension;
+use axum::extract::{Path, Request, State};
 use axum::http::HeaderMap;
+use axum::middleware::Next;
 use axum::response::Response;
 use reelfleet_access::Sight;
 use reelfleet_catalog::assets::Asset;
@@ -16,31 +18,40 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::asset_view::{open, with_playback};
-use crate::assets::{before, cut, limit, one_more, page, paged, text, with_etag};
+use crate::assets::{shown, text, with_etag};
 use crate::captions;
-use crate::problem::{Code, Problem};
+use crate::paging::{self, Page};
+use crate::problem::Problem;
+use crate::serve::Peer;
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Wanted {
-    cursor: Option<String>,
-    limit: Option<u32>,
     q: Option<String>,
 }
 
-/// A page of public assets, newest first.
-pub(crate) async fn list(
+impl paging::Wanted for Wanted {
+    const FIELDS: &'static [&'static str] = &["q"];
+}
+
+/// Counts the calls of an address, whoever it is.
+pub(crate) async fn count(
     State(app): State<Arc<App>>,
-    wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
+    peer: Option<Extension<Peer>>,
+    request: Request,
+    next: Next,
 ) -> Result<Response, Problem> {
-    let Query(wanted) = wanted
-        .map_err(|_| Problem::new(Code::InvalidRequest, "the query holds limit, cursor and q, each at most once"))?;
-    let (limit, before) = (limit(wanted.limit)?, before(wanted.cursor.as_deref())?);
-    let found = app.catalog.public_assets(before.as_deref(), text(wanted.q.as_deref())?, one_more(limit)).await?;
-    let (assets, next) = cut(found, limit);
-    let page = page(&app, &assets, next.as_deref(), open).await?;
-    let mut query = form_urlencoded::Serializer::new(format!("limit={limit}"));
-    query.extend_pairs(wanted.q.as_deref().map(|text| ("q", text)));
-    Ok(paged("/v1/explore", query, next.as_deref(), page))
+    app.count_stranger(&app.address(peer, request.headers()))?;
+    Ok(next.run(request).await)
+}
+
+/// A page of public assets, newest first.
+pub(crate) async fn list(State(app): State<Arc<App>>, page: Page<Wanted>) -> Result<Response, Problem> {
+    let before = page.after::<AssetId>()?.map(|id| id.to_string());
+    let q = page.wanted.q.as_deref();
+    let found = app.catalog.public_assets(before.as_deref(), text(q)?, page.one_more()).await?;
+    let (assets, next) = page.cut(found, |asset| asset.id.to_string());
+    let body = shown(&app, &assets, next.as_deref(), open, App::open_playback).await?;
+    Ok(page.answer("/v1/explore", &[("q", q)], next.as_deref(), body))
 }
 
 /// One that is public or unlisted.
@@ -58,7 +69,8 @@ pub(crate) async fn show(
 /// What strangers see of one.
 pub(crate) async fn opened(app: &App, asset: &Asset) -> Result<Value, Problem> {
     let pictures = app.catalog.pictures(&asset.id, asset.generation).await?;
-    let mut shown = with_playback(open(asset), asset, &pictures, app.playback(asset).as_ref());
-    shown["captions"] = captions::of(app, asset).await?;
+    let playback = app.open_playback(asset);
+    let mut shown = with_playback(open(asset), asset, &pictures, playback.as_ref());
+    shown["captions"] = captions::of(app, asset, playback.as_ref()).await?;
     Ok(shown)
 }

@@ -25,7 +25,9 @@ mod notices;
 mod openapi;
 mod options;
 mod outputs;
+mod paging;
 mod playback;
+mod playlists;
 mod problem;
 mod proxy;
 mod range;
@@ -36,6 +38,7 @@ mod tickets;
 mod upload_rules;
 mod uploads;
 mod web;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;

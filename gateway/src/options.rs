@@ -5,7 +5,8 @@
 use std::net::SocketAddr;
 
 use clap::{Args, ValueEnum};
-use reelfleet_access::{PlaybackKey, SessionKey};
+use reelfleet_access::targets::Exceptions;
+use reelfleet_access::{PlaybackKey, SessionKey, WebhookKey};
 
 /// Who may make an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -45,6 +46,12 @@ pub struct GatewayOptions {
     /// Secret that signs sessions, at least 32 bytes; the same for all gateways. Without it there are no accounts
     #[arg(long, env = "REELFLEET_SESSION_SECRET", hide_env_values = true)]
     pub session_secret: Option<String>,
+    /// Secret that the secrets of webhooks are made of, at least 32 bytes; the same for all gateways and notifiers. Without it there are no webhooks
+    #[arg(long, env = "REELFLEET_WEBHOOK_SECRET", hide_env_values = true)]
+    pub webhook_secret: Option<String>,
+    /// Hosts that webhooks may go to though they are private or without TLS: `host` or `host:port`, separated by commas
+    #[arg(long, env = "REELFLEET_WEBHOOK_ALLOW", default_value = "")]
+    pub webhook_allow: Exceptions,
     /// Who may make an account
     #[arg(long, env = "REELFLEET_SIGN_UP", value_enum, default_value = "closed")]
     pub sign_up: SignUp,
@@ -84,6 +91,8 @@ pub struct OptionsError {
 pub(crate) struct Checked {
     pub(crate) playback: PlaybackKey,
     pub(crate) session: Option<SessionKey>,
+    pub(crate) webhooks: Option<WebhookKey>,
+    pub(crate) webhook_allow: Exceptions,
     pub(crate) sign_up: SignUp,
     pub(crate) trusted_proxies: u8,
     pub(crate) rate_per_second: f64,
@@ -105,6 +114,8 @@ impl GatewayOptions {
         let session = self.session_secret.as_deref().filter(|secret| !secret.is_empty());
         let session = session.map(|secret| SessionKey::new(secret, public_url)).transpose();
         let session = session.map_err(|weak| refuse("REELFLEET_SESSION_SECRET", weak.to_string()))?;
+        let webhooks = self.webhook_secret.as_deref().filter(|secret| !secret.is_empty()).map(WebhookKey::new);
+        let webhooks = webhooks.transpose().map_err(|weak| refuse("REELFLEET_WEBHOOK_SECRET", weak.to_string()))?;
         let notifier = authority(&self.notifier_url).ok_or_else(|| {
             let problem = format!("{:?} is not http://host:port", self.notifier_url);
             refuse("REELFLEET_NOTIFIER_URL", problem)
@@ -130,6 +141,8 @@ impl GatewayOptions {
         Ok(Checked {
             playback,
             session,
+            webhooks,
+            webhook_allow: self.webhook_allow.clone(),
             sign_up: self.sign_up,
             trusted_proxies: self.trusted_proxies,
             rate_per_second: f64::from(self.rate_per_second),
@@ -178,6 +191,8 @@ mod tests {
             upload_ttl_s: 3600,
             restore_seconds: 3600,
             session_secret: Some("0123456789abcdef0123456789abcdef".into()),
+            webhook_secret: Some("0123456789abcdef0123456789abcdef".into()),
+            webhook_allow: "127.0.0.1:9".parse().unwrap(),
             sign_up: SignUp::Open,
             trusted_proxies: 0,
             rate_per_second: 100,

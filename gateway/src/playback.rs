@@ -1,6 +1,9 @@
 //! `/p/{token}/…`: playlists, segments and pictures, to whoever holds a token.
 //!
-//! Guarantees: the token is checked and the asset's state read for every request, so a deleted asset is gone at once;
+//! Playlists that are no objects are made by [`crate::playlists`].
+//!
+//! Guarantees: the token is checked and the asset's state read for every request, so a deleted asset is gone at once, and
+//! so is, for strangers, one that its owner makes private;
 //! bodies are streamed from S3 and never held whole; a body that falls silent is cut, so that the client asks again.
 //! Any web page may play (CORS `*`): the token is the right, no cookie is involved.
 
@@ -16,11 +19,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use reelfleet_access::{Grant, TokenError};
 use reelfleet_domain::AssetState;
+use reelfleet_messages::AssetId;
 use reelfleet_telemetry::ObjectBytes;
 
 use crate::app::App;
 use crate::caller::text_of;
 use crate::outputs::{Output, key};
+use crate::playlists::{self, Made};
 use crate::problem::{Code, Problem};
 use crate::range;
 
@@ -29,6 +34,10 @@ const STALL: Duration = Duration::from_secs(30);
 
 /// A request that may be answered.
 struct Admitted {
+    asset: AssetId,
+    generation: u32,
+    /// What is made rather than read.
+    made: Option<Made>,
     bucket: String,
     key: String,
     output: Output,
@@ -44,6 +53,9 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let admitted = admit(&app, &token, &path, &headers).await?;
+    if let Some(made) = &admitted.made {
+        return admitted.answer(&app, made, &headers).await;
+    }
     // If-Range (RFC 9110 section 13.1.5) is not compared here: the whole is always a right answer.
     let asked = text_of(&headers, header::RANGE.as_str()).filter(|_| !headers.contains_key(header::IF_RANGE));
     let range = asked.and_then(range::of);
@@ -78,6 +90,9 @@ pub(crate) async fn head(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let admitted = admit(&app, &token, &path, &headers).await?;
+    if let Some(made) = &admitted.made {
+        return Ok(admitted.answer(&app, made, &headers).await?.map(|_| Body::empty()));
+    }
     let sent = app
         .context
         .clients
@@ -123,23 +138,39 @@ pub(crate) async fn for_any_origin(request: Request, next: Next) -> Response {
 
 async fn admit(app: &App, token: &str, path: &str, headers: &HeaderMap) -> Result<Admitted, Problem> {
     let grant = app.options.playback.check(app.now(), token);
-    let Grant { asset, generation, .. } = grant.map_err(|error| match error {
+    let Grant { asset, generation, open, .. } = grant.map_err(|error| match error {
         TokenError::Invalid => Problem::new(Code::TokenInvalid, "ask for the asset again"),
         TokenError::Expired => Problem::new(Code::TokenExpired, "ask for the asset again"),
     })?;
     let output = Output::at(path).ok_or_else(Problem::not_found)?;
-    let (_, state) = app.catalog.asset_state(&asset).await?.ok_or_else(Problem::not_found)?;
+    let (state, is_open) = app.catalog.asset_state(&asset).await?.ok_or_else(Problem::not_found)?;
     if matches!(state, AssetState::Deleting | AssetState::Deleted) {
         return Err(Problem::new(Code::AssetGone, "its objects are gone, or going"));
     }
+    if open && !is_open {
+        return Err(Problem::new(
+            Code::TokenExpired,
+            "its owner has closed it to strangers since: ask for the asset again",
+        ));
+    }
     let of = |name: HeaderName| text_of(headers, name.as_str()).map(str::to_owned);
     Ok(Admitted {
+        asset,
+        generation,
+        made: Made::at(path),
         bucket: app.context.config.outputs_bucket.clone(),
         key: key(&asset, generation, path),
         output,
         ended: state == AssetState::Ready,
         if_none_match: of(header::IF_NONE_MATCH),
     })
+}
+
+impl Admitted {
+    async fn answer(&self, app: &App, made: &Made, headers: &HeaderMap) -> Result<Response, Problem> {
+        let text = made.text(app, &self.asset, self.generation).await?;
+        Ok(playlists::answer(text, self.output, self.ended, headers))
+    }
 }
 
 struct Facts {

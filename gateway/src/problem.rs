@@ -39,10 +39,13 @@ codes! {
     ReviewCodeInvalid = 403 "review_code_invalid" "The code is not right";
     TokenInvalid = 403 "playback_token_invalid" "The playback URL is not valid";
     TokenExpired = 403 "playback_token_expired" "The playback URL has expired";
+    Quarantined = 403 "quarantined" "The original is in quarantine";
     NotFound = 404 "not_found" "There is nothing here";
     MethodNotAllowed = 405 "method_not_allowed" "This can't be done here";
     EmailTaken = 409 "email_taken" "This e-mail has an account already";
     NotOneself = 409 "not_oneself" "Nobody does this to oneself";
+    WebhookOff = 409 "webhook_off" "The webhook is turned off";
+    TooManyWebhooks = 409 "too_many_webhooks" "There are too many webhooks";
     TooManyKeys = 409 "too_many_keys" "There are too many keys";
     ReviewDecided = 409 "review_decided" "It has been decided already";
     UploadEnded = 409 "upload_ended" "The upload has ended";
@@ -64,11 +67,13 @@ codes! {
     InvalidCaptions = 422 "invalid_captions" "These are no captions";
     ChecksumRequired = 422 "checksum_required" "A part comes without its SHA-256";
     ChecksumMismatch = 422 "checksum_mismatch" "The checksum does not match";
+    WebhookUrl = 422 "webhook_url" "The webhook can't be sent there";
     PasswordWeak = 422 "password_weak" "The password is not good enough";
     PreconditionRequired = 428 "precondition_required" "Say which version is to be changed";
     RateLimited = 429 "rate_limited" "Too many calls";
     Internal = 500 "internal" "Something went wrong here";
     AccountsOff = 503 "accounts_off" "There are no accounts here";
+    WebhooksOff = 503 "webhooks_off" "There are no webhooks here";
     Busy = 503 "busy" "Too much at once";
     Unavailable = 503 "unavailable" "A service behind this one does not answer";
     Timeout = 504 "timeout" "It took too long";

@@ -16,7 +16,7 @@ use crate::problem::{Code, Problem};
 use crate::serve::Peer;
 use crate::{
     assets, auth, captions, deletion, details, explore, notices, openapi, playback, proxy, review, tickets, uploads,
-    web,
+    web, webhooks,
 };
 
 /// All of the gateway.
@@ -41,6 +41,13 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/keys", get(auth::keys::list).post(auth::keys::create))
         .route("/v1/keys/{id}", delete(auth::keys::revoke))
         .route("/v1/keys/{id}/rotate", post(auth::keys::rotate))
+        .route("/v1/webhooks", get(webhooks::list).post(webhooks::create))
+        .route("/v1/webhooks/{id}", get(webhooks::show).patch(webhooks::change).delete(webhooks::remove))
+        .route("/v1/webhooks/{id}/secret", get(webhooks::secret))
+        .route("/v1/webhooks/{id}/rotate", post(webhooks::rotate))
+        .route("/v1/webhooks/{id}/ping", post(webhooks::ping))
+        .route("/v1/webhooks/{id}/deliveries", get(webhooks::deliveries))
+        .route("/v1/webhooks/{id}/deliveries/{event}/redeliver", post(webhooks::redeliver))
         .route("/v1/users", get(auth::users::list))
         .route("/v1/users/{id}", get(auth::users::show).patch(auth::users::change))
         .route("/v1/invitations", post(auth::invitations::create))
@@ -58,9 +65,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/reviews/link/{token}/verdict", post(review::link::decide));
     // For everybody.
     let open = Router::new()
-        .route("/v1/openapi.json", get(openapi::show))
         .route("/v1/explore", get(explore::list))
-        .route("/v1/explore/{id}", get(explore::show));
+        .route("/v1/explore/{id}", get(explore::show))
+        .route_layer(from_fn_with_state(app.clone(), explore::count))
+        .route("/v1/openapi.json", get(openapi::show))
+        .route("/v1/asyncapi.json", get(openapi::show_realtime));
     // Let in by the notifier, by ticket or key.
     let realtime = Router::new().route("/v1/realtime", get(proxy::forward)).route("/v1/events", get(proxy::forward));
     let media = Router::new()

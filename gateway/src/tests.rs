@@ -6,6 +6,7 @@ mod playback;
 mod realtime;
 mod rights;
 mod uploads;
+mod webhooks;
 
 use std::sync::{Arc, Mutex};
 
@@ -36,6 +37,8 @@ const USER: &str = "usr_01h455vb4pex5vsknk084sn02q";
 const SESSION: &str = "ses_01h455vb4pex5vsknk084sn02q";
 const REVIEW: &str = "rev_01h455vb4pex5vsknk084sn02q";
 const KEY: &str = "key_01h455vb4pex5vsknk084sn02q";
+const WEBHOOK: &str = "whk_01h455vb4pex5vsknk084sn02q";
+const EVENT: &str = "evt_01h455vb4pex5vsknk084sn02q";
 const ASSET: &str = "ast_01h455vb4pex5vsknk084sn02q";
 const MIB: i64 = 1 << 20;
 
@@ -67,7 +70,10 @@ struct World {
     asset_tenant: &'static str,
     asset_owner: &'static str,
     asset_state: AssetState,
+    visibility: &'static str,
     request_key: bool,
+    /// Of the asset, in German.
+    captions: bool,
     s3: Vec<Script>,
     notifier: String,
 }
@@ -87,7 +93,9 @@ impl Default for World {
             asset_tenant: "mine",
             asset_owner: "me",
             asset_state: AssetState::Processing,
+            visibility: "private",
             request_key: false,
+            captions: false,
             s3: Vec::new(),
             notifier: "http://127.0.0.1:1".into(),
         }
@@ -112,6 +120,14 @@ impl World {
     fn row(&self, sql: &str) -> Option<Value> {
         if sql.contains("FROM picture") {
             return None;
+        }
+        if sql.contains("FROM caption") {
+            return self.captions.then(|| json!(["de", "Deutsch", "captions/de-0f.vtt", 1, 60]));
+        }
+        if sql.contains("FROM webhook w") {
+            let (tenant, owner) = (self.asset_tenant, self.asset_owner);
+            let url = "https://example.com/hook";
+            return Some(json!([WEBHOOK, tenant, owner, "w", url, "", "s", 0, 1, null, 1, NOW, NOW, null, null]));
         }
         if sql.contains("FROM api_key") {
             let hash = secret().hash();
@@ -153,8 +169,8 @@ impl World {
                 ])
             });
         }
-        if sql.starts_with("SELECT tenant, state FROM asset") {
-            return Some(json!([self.asset_tenant, self.asset_state.as_str()]));
+        if sql.starts_with("SELECT state, visibility FROM asset") {
+            return Some(json!([self.asset_state.as_str(), self.visibility]));
         }
         if sql.contains("FROM asset") && !sql.contains("JOIN picture") {
             let found = !sql.contains("tenant = :tenant") || self.asset_tenant == "mine";
@@ -187,7 +203,7 @@ impl World {
                     NOW,
                     "",
                     "[]",
-                    "private",
+                    self.visibility,
                     1
                 ])
             });
@@ -261,6 +277,8 @@ impl Gateway {
             upload_ttl_s: 3_600,
             restore_seconds: 3_600,
             session_secret: Some(SECRET.into()),
+            webhook_secret: Some(SECRET.into()),
+            webhook_allow: "127.0.0.1".parse().unwrap(),
             sign_up: SignUp::Open,
             trusted_proxies: 0,
             rate_per_second: 10,

@@ -57,6 +57,25 @@ CREATE TABLE invitation (
     used_by      TEXT
 );
 
+-- Who other providers (OpenID) vouch for: their own names for people, each belongs to one account. Somebody who comes by
+-- such a provider alone has no password: an empty hash.
+CREATE TABLE user_identity (
+    issuer       TEXT NOT NULL,
+    subject      TEXT NOT NULL,
+    user_id      TEXT NOT NULL,
+    op_id        TEXT NOT NULL,
+    linked_at    BIGINT NOT NULL,
+    PRIMARY KEY (issuer, subject)
+);
+CREATE INDEX identity_of_user ON user_identity (user_id);
+
+-- What is good once and was used, by its hash, for as long as it would be good.
+CREATE TABLE used_once (
+    hash         TEXT PRIMARY KEY,
+    op_id        TEXT NOT NULL,
+    expires_at   BIGINT NOT NULL
+);
+
 -- Wishes for a new password, by the hash of their secret, each is good once, and only the newest of a user.
 CREATE TABLE password_reset (
     user_id      TEXT PRIMARY KEY,
@@ -65,12 +84,14 @@ CREATE TABLE password_reset (
     op_id        TEXT NOT NULL
 );
 
--- Single-use realtime tickets, by the hash of the secret.
+-- Single-use realtime tickets, by the hash of the secret. drawn_by is the session or API key that asked for it: what it
+-- opened ends with that.
 CREATE TABLE ticket (
     hash         TEXT PRIMARY KEY,
     tenant       TEXT NOT NULL,
     owner        TEXT NOT NULL,
     scopes       TEXT NOT NULL,
+    drawn_by     TEXT NOT NULL,
     origin       TEXT,
     expires_at   BIGINT NOT NULL,
     used_by      TEXT
@@ -372,6 +393,53 @@ CREATE TABLE log_cursor (
 );
 INSERT INTO log_cursor (name, position, op_id) VALUES ('notices', 0, '');
 
+-- Endpoints of other software that hear of events: the stream of their owner, or `ops` for all of their tenant, and how
+-- far each has read it. Their secrets are made of id, version and the installation's secret.
+CREATE TABLE webhook (
+    id             TEXT PRIMARY KEY,
+    tenant         TEXT NOT NULL,
+    owner          TEXT NOT NULL,
+    name           TEXT NOT NULL,
+    url            TEXT NOT NULL,
+    events         TEXT NOT NULL,
+    stream         TEXT NOT NULL,
+    position       BIGINT NOT NULL,
+    enabled        BOOLEAN NOT NULL,
+    reason         TEXT,
+    secret_version BIGINT NOT NULL,
+    rotated_at     BIGINT NOT NULL,
+    op_id          TEXT NOT NULL,
+    created_at     BIGINT NOT NULL,
+    updated_at     BIGINT NOT NULL
+);
+CREATE INDEX webhook_of_owner ON webhook (tenant, owner, id);
+CREATE INDEX webhook_of_stream ON webhook (stream);
+
+-- One event for one webhook. next_at is when it is due, and while somebody sends it the end of that lease, whose token
+-- is op_id. since is when it was made, or asked for again.
+CREATE TABLE webhook_delivery (
+    webhook_id   TEXT NOT NULL,
+    event_id     TEXT NOT NULL,
+    position     BIGINT NOT NULL,
+    asset_id     TEXT NOT NULL,
+    kind         TEXT NOT NULL,
+    body         TEXT NOT NULL,
+    state        TEXT NOT NULL,
+    attempts     BIGINT NOT NULL,
+    next_at      BIGINT NOT NULL,
+    since        BIGINT NOT NULL,
+    status       BIGINT,
+    error        TEXT,
+    took_ms      BIGINT,
+    op_id        TEXT NOT NULL,
+    created_at   BIGINT NOT NULL,
+    updated_at   BIGINT NOT NULL,
+    PRIMARY KEY (webhook_id, event_id)
+);
+CREATE INDEX webhook_delivery_due ON webhook_delivery (state, next_at);
+CREATE INDEX webhook_delivery_order ON webhook_delivery (webhook_id, asset_id, state, position);
+CREATE INDEX webhook_delivery_age ON webhook_delivery (updated_at);
+
 -- Assets that wait, or waited, for people's verdict: one review per asset, and so per version of its source.
 CREATE TABLE approval (
     id             TEXT PRIMARY KEY,
@@ -453,6 +521,33 @@ CREATE TABLE orphan (
     found_at     BIGINT NOT NULL
 );
 CREATE INDEX orphan_age ON orphan (found_at);
+
+-- What operators ask of the workers of a pool: so many, or (NULL) as many as the formula says.
+CREATE TABLE desired_workers (
+    pool         TEXT PRIMARY KEY,
+    workers      BIGINT,
+    changed_by   TEXT NOT NULL,
+    changed_at   BIGINT NOT NULL
+);
+
+-- Queues of which no new tasks are taken.
+CREATE TABLE paused_queue (
+    queue        TEXT PRIMARY KEY,
+    paused_by    TEXT NOT NULL,
+    paused_at    BIGINT NOT NULL
+);
+
+-- What the scaler decided, and why, each time it decided otherwise.
+CREATE TABLE scaling_decision (
+    pool         TEXT NOT NULL,
+    at           BIGINT NOT NULL,
+    running      BIGINT NOT NULL,
+    workers      BIGINT NOT NULL,
+    needed       BIGINT NOT NULL,
+    reason       TEXT NOT NULL,
+    words        TEXT NOT NULL,
+    PRIMARY KEY (pool, at)
+);
 
 -- Facts about the installation: the epoch of the event log's positions.
 CREATE TABLE installation (

@@ -1,5 +1,6 @@
 // A page with hls.js in headless Chromium. Each line of standard input is a playlist to play from its start; each line
-// of standard output is one JSON object: open, playing, grown, whole, ended, error. Ends when standard input ends.
+// of standard output is one JSON object: open, playing, captions, grown, whole, ended, error. Ends when standard input
+// ends. A playlist's first captions are shown.
 
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
@@ -13,7 +14,9 @@ const page = `<!doctype html><meta charset="utf-8"><title>player</title><video i
 <script src="/hls.js"></script><script>
 function play(url) {
   window.hls?.destroy();
-  const video = document.getElementById("video");
+  // A new one: the browser keeps the text tracks of the one before.
+  const before = document.getElementById("video"), video = before.cloneNode();
+  before.replaceWith(video);
   const state = () => ({
     at: video.currentTime, duration: video.duration, live: window.live,
     frames: video.getVideoPlaybackQuality().totalVideoFrames,
@@ -35,6 +38,16 @@ function play(url) {
   });
   hls.on(Hls.Events.ERROR, (_, error) => {
     if (error.fatal) say("error", { type: error.type, details: error.details, reason: String(error.error) });
+  });
+  // As a viewer does by the browser's menu.
+  video.textTracks.onaddtrack = ({ track }) => {
+    if (track === video.textTracks[0]) track.mode = "showing";
+  };
+  hls.on(Hls.Events.SUBTITLE_FRAG_PROCESSED, (_, { success, error }) => {
+    if (!success) return say("error", { reason: "captions: " + error });
+    const tracks = hls.subtitleTracks.map(({ name, lang, default: shown }) => ({ name, lang, shown }));
+    const cues = [...video.textTracks].flatMap((track) => [...(track.cues ?? [])]);
+    say("captions", { tracks, cues: cues.map(({ startTime, endTime, text }) => [startTime, endTime, text]) });
   });
   video.onplaying = () => { video.onplaying = null; say("playing"); };
   // Beyond the start, time is money: near the end of what is whole, play on from there.

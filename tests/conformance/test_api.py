@@ -1,20 +1,29 @@
-"""The HTTP API against its own OpenAPI document: whatever is sent, no answer is an error of the server, and each has a
-status, a type and a body that the document tells of. Schemathesis makes the requests."""
+"""What is said against the documents that tell of it. Of the HTTP API, its OpenAPI document: whatever is sent, no answer
+is an error of the server, and each has a status, a type and a body that the document tells of; Schemathesis makes the
+requests. Of what is pushed, the AsyncAPI document, which itself is as AsyncAPI's own schema says."""
 
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
+import boto3
 import pytest
 import requests
+from jsonschema import Draft7Validator
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT7
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 # They end the very key that the requests are made with.
 SPARED = ("revokeKey", "rotateKey")
+# AsyncAPI's own schemas, from npm.
+SPECS = Path(__file__).parents[1] / "browser/node_modules/@asyncapi/specs/schemas"
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +80,87 @@ def test_every_answer_is_documented(fleet, tmp_path, credential):
     # It was let in all the while.
     answer = requests.get(f"{fleet['gateway']}/v1/assets", headers={"Authorization": f"Bearer {token}"}, timeout=30)
     assert answer.status_code == 200, answer.text
+
+
+def described(document, schema):
+    """Whether something is as a schema of the document says; draft 7 is what AsyncAPI takes by default."""
+    registry = Registry().with_resource("doc:", Resource.from_contents(document, default_specification=DRAFT7))
+    whole = {"$ref": f"doc:{schema}"} if isinstance(schema, str) else schema
+    return Draft7Validator(whole, registry=registry).is_valid
+
+
+def fitting(document, operation, frame):
+    """The names of an operation's messages that a frame may be."""
+    of_channel = [message["$ref"].rsplit("/", 1)[1] for message in document["operations"][operation]["messages"]]
+    return [name for name in of_channel if described(document, f"#/components/messages/{name}/payload")(frame)]
+
+
+def picture():
+    """The smallest PNG that is worth looking at."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    lines = b"".join(b"\0" + b"".join(bytes((x * 3, y * 3, 90)) for x in range(64)) for y in range(64))
+    header = struct.pack(">IIBBBBB", 64, 64, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+
+
+def test_the_realtime_document_is_asyncapi(fleet):
+    document = requests.get(f"{fleet['gateway']}/v1/asyncapi.json", timeout=30).json()
+    of_asyncapi = json.loads((SPECS / "3.0.0.json").read_text())
+    registry = Registry().with_resources(
+        (name, Resource.from_contents(part, default_specification=DRAFT7))
+        for name, part in of_asyncapi["definitions"].items()
+    )
+    wrong = [f"{list(error.path)}: {error.message}" for error in
+             Draft7Validator(of_asyncapi, registry=registry).iter_errors(document)]
+    assert wrong == []
+    for name, message in document["components"]["messages"].items():
+        for example in message.get("examples", []):
+            assert described(document, f"#/components/messages/{name}/payload")(example["payload"]), name
+
+
+def test_whatever_is_pushed_is_documented(fleet):
+    gateway, key = fleet["gateway"], {"Authorization": f"Bearer {fleet['api_key']}"}
+    document = requests.get(f"{gateway}/v1/asyncapi.json", timeout=30).json()
+    account = {"region_name": fleet["region"], "endpoint_url": fleet["aws_endpoint"],
+               "aws_access_key_id": fleet["access_key_id"], "aws_secret_access_key": fleet["secret_access_key"]}
+    sqs, sns, s3 = (boto3.client(service, **account) for service in ("sqs", "sns", "s3"))
+    queue = sqs.create_queue(QueueName="witness")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    topic = next(topic["TopicArn"] for topic in sns.list_topics()["Topics"]
+                 if topic["TopicArn"].endswith(":" + document["channels"]["topic"]["address"]))
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
+
+    seen = set()
+    stream = requests.get(f"{gateway}/v1/events?topics=me,ops", headers=key, stream=True, timeout=60)
+    assert stream.status_code == 200, stream.text
+    with stream:
+        for line in stream.iter_lines(decode_unicode=True):
+            if not line.startswith("data:"):
+                continue
+            frame = json.loads(line.removeprefix("data:"))
+            fits = fitting(document, "stream", frame)
+            assert len(fits) == 1, f"{fits}: {frame}"
+            seen.add(fits[0])
+            if frame["op"] == "welcome":
+                s3.put_object(Bucket=fleet["uploads_bucket"], Key="witness.png", Body=picture())
+            if frame["op"] == "event":
+                fact = {"type": frame["type"], "data": frame["data"]}
+                data = document["components"]["schemas"][frame["type"]]["allOf"][1]
+                of_fact = json.loads(json.dumps(data).replace("#/components", "doc:#/components"))
+                assert described(document, of_fact)(fact), fact
+                seen.add(frame["type"])
+                if frame["type"] in ("asset.ready.v1", "asset.failed.v1", "asset.refused.v1"):
+                    break
+    assert {"server.welcome", "server.event", "asset.uploaded.v1", "job.queued.v1", "asset.ready.v1"} <= seen, seen
+
+    heard = set()
+    while "asset.ready.v1" not in heard:
+        messages = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=20, MaxNumberOfMessages=10).get("Messages", [])
+        assert messages, f"nothing more came after {heard}"
+        for message in messages:
+            event = json.loads(message["Body"])
+            assert fitting(document, "publish", event) == [event["type"]], event
+            heard.add(event["type"])
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    assert "asset.uploaded.v1" in heard, heard

@@ -115,6 +115,7 @@ async fn each_person_has_what_is_theirs_and_nobody_elses() {
     sessions(clients, &bob).await;
     keys(clients, &ann, &bob, &eve, &asset).await;
     administered(clients, &ann, &eve).await;
+    connections(clients, &ann).await;
     invited_and_forgotten(clients, &ann).await;
 
     // No secret of any of it is in the rows.
@@ -196,8 +197,15 @@ async fn topics(clients: &Clients, asset: &str, ann: &Person, bob: &Person, eve:
     }
 }
 
+type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+
 /// Says hello over a ticket of this caller's: nothing, or the close code.
 async fn hello(clients: &Clients, topic: &str) -> Result<(), u16> {
+    greeted(clients, topic).await.map(drop)
+}
+
+/// The same with the connection, while it is open.
+async fn greeted(clients: &Clients, topic: &str) -> Result<Socket, u16> {
     let (status, ticket) = clients.api(Method::POST, "/v1/realtime/tickets", Some(json!({}))).await;
     assert!(status.is_success(), "{ticket}");
     let mut request = ticket["url"].as_str().unwrap().into_client_request().unwrap();
@@ -210,7 +218,7 @@ async fn hello(clients: &Clients, topic: &str) -> Result<(), u16> {
             match message {
                 Message::Text(text) => {
                     if let ServerFrame::Welcome { .. } = serde_json::from_str(&text).unwrap() {
-                        return Ok(());
+                        return Ok(socket);
                     }
                 }
                 Message::Close(Some(frame)) => return Err(u16::from(frame.code)),
@@ -220,6 +228,59 @@ async fn hello(clients: &Clients, topic: &str) -> Result<(), u16> {
         Err(0)
     };
     tokio::time::timeout(SOON, answer).await.expect("no answer")
+}
+
+/// What opened a connection ends: so does the connection, and no other.
+async fn connections(clients: &Clients, ann: &Person) {
+    let opened = async |token: &str| {
+        let as_who = Clients { api_key: token.to_owned(), ..clients.clone() };
+        greeted(&as_who, "me").await.unwrap()
+    };
+    // Ends within the bound and a read, though a slow machine may take longer.
+    let why = async |mut socket: Socket| {
+        let closed = async {
+            while let Some(Ok(message)) = socket.next().await {
+                if let Message::Close(Some(frame)) = message {
+                    return u16::from(frame.code);
+                }
+            }
+            0
+        };
+        tokio::time::timeout(SOON, closed).await.expect("the connection stays open")
+    };
+    let out = sign_up(clients, "kim").await;
+    let (other, own) = (sign_in(clients, "kim", PASSWORD).await, sign_in(clients, "kim", PASSWORD).await);
+    let (other, own) = (person(other), person(own));
+    let wanted = json!({ "name": "listens", "scopes": ["realtime"] });
+    let (_, key) = call(clients, &own, Method::POST, "/v1/keys", Some(wanted)).await;
+    let (first, second) = (opened(&out.token).await, opened(&other.token).await);
+    let (mut third, fourth) = (opened(&own.token).await, opened(key["key"].as_str().unwrap()).await);
+
+    assert_eq!(door(clients, "sign-out", &json!({}), Some(&out.cookie)).await.status, 204);
+    let change = json!({ "current": PASSWORD, "new": "another horse entirely" });
+    assert_eq!(call(clients, &own, Method::POST, "/v1/me/password", Some(change)).await.0, 204);
+    let path = format!("/v1/keys/{}", key["id"].as_str().unwrap());
+    assert_eq!(call(clients, &own, Method::DELETE, &path, None).await.0, 204);
+    for (socket, what) in [(first, "signed out"), (second, "a new password"), (fourth, "a revoked key")] {
+        assert_eq!(why(socket).await, close::UNAUTHENTICATED, "{what}");
+    }
+    third.send(Message::text(r#"{"op":"ping"}"#)).await.unwrap();
+    let pong = async {
+        while let Some(Ok(message)) = third.next().await {
+            if matches!(&message, Message::Text(text) if text.contains("pong")) {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(tokio::time::timeout(SOON, pong).await.unwrap(), "whoever changed the password listens on");
+
+    let path = format!("/v1/users/{}", own.id);
+    let (_, user) = call(clients, ann, Method::GET, &path, None).await;
+    let (tag, body) = (format!("\"{}\"", user["version"]), json!({ "state": "disabled" }));
+    let (status, user) = call_as(clients, &ann.token, Method::PATCH, &path, Some(body), Some(&tag)).await;
+    assert_eq!(status, 200, "{user}");
+    assert_eq!(why(third).await, close::UNAUTHENTICATED, "shut out");
 }
 
 /// Refresh tokens rotate; a lost answer signs nobody out; one that is used again much later, or that was made up, does.

@@ -275,6 +275,9 @@ async fn the_desk_counts_two_votes_and_what_nobody_decides_stays_blocked() {
         }
     };
     tokio::time::timeout(SOON, tagged).await.expect("the janitor tags it");
+    let original = format!("/v1/assets/{held}/original");
+    let (status, problem) = clients.api(Method::GET, &original, None).await;
+    assert_eq!((status.as_u16(), &problem["code"]), (403, &json!("quarantined")), "nobody takes it away");
 
     // A still picture is seen before its verdict, and ends with it.
     let picture = reelfleet_tests::media().join("approval.png");

@@ -1,10 +1,11 @@
-//! hls.js in headless Chromium plays a finished result, and a growing playlist from its start.
+//! hls.js in headless Chromium plays a finished result, and a growing playlist from its start, with captions.
 
 use std::process::Stdio;
 use std::time::Duration;
 
+use reelfleet_tests::clients::Clients;
 use reelfleet_tests::{Events, Fleet, Options, ffmpeg, media, pattern, root};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -15,6 +16,8 @@ struct Player {
     process: Child,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
+    /// Said of what plays now, and not asked for yet.
+    heard: Vec<Value>,
 }
 
 impl Player {
@@ -28,13 +31,16 @@ impl Player {
             .expect("node is installed by `make setup-test`");
         let input = process.stdin.take().unwrap();
         let output = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut player = Self { process, input, output };
+        let mut player = Self { process, input, output, heard: Vec::new() };
         player.said("open").await;
         player
     }
 
-    /// The next thing of this kind that the player says.
+    /// The next thing of this kind that the player says, or has said meanwhile.
     async fn said(&mut self, what: &str) -> Value {
+        if let Some(at) = self.heard.iter().position(|said| said["said"] == what) {
+            return self.heard.remove(at);
+        }
         let wait = async {
             loop {
                 let line =
@@ -44,12 +50,14 @@ impl Player {
                 if said["said"] == what {
                     return said;
                 }
+                self.heard.push(said);
             }
         };
         tokio::time::timeout(SOON, wait).await.unwrap_or_else(|_| panic!("the player never said {what}"))
     }
 
     async fn play(&mut self, url: &str) {
+        self.heard.clear();
         self.input.write_all(format!("{url}\n").as_bytes()).await.unwrap();
     }
 
@@ -58,6 +66,16 @@ impl Player {
         let ended = tokio::time::timeout(SOON, self.process.wait()).await.unwrap().unwrap();
         assert!(ended.success());
     }
+}
+
+/// As players hand them out: seconds from the first picture on.
+const CUES: [(f64, f64, &str); 2] = [(0.5, 1.0, "One & <i>all</i>"), (3.25, 44.0, "two")];
+
+async fn caption(clients: &Clients, asset: &str, language: &str, label: &str) {
+    let text = "1\n00:00:00,500 --> 00:00:01,000\nOne & <i>all</i>\n\n2\n00:00:03,250 --> 00:00:44,000\ntwo\n";
+    let url = format!("{}/v1/assets/{asset}/captions/{language}?label={label}", clients.gateway);
+    let answer = clients.http.put(url).bearer_auth(&clients.api_key).body(text).send().await.unwrap();
+    assert_eq!(answer.status(), 201);
 }
 
 fn films() -> (std::path::PathBuf, std::path::PathBuf) {
@@ -82,8 +100,14 @@ async fn a_browser_plays_a_finished_and_a_growing_stream() {
 
     let asset = clients.upload(&short).await;
     assert_eq!(events.ended(&asset, SOON).await.kind, "asset.ready.v1");
+    caption(clients, &asset, "en", "English").await;
+    caption(clients, &asset, "de", "Deutsch").await;
     let detail = clients.asset(&asset).await;
     player.play(detail["playback"]["url"].as_str().unwrap()).await;
+    let shown = player.said("captions").await;
+    let none_by_itself = |name: &str, lang: &str| json!({ "name": name, "lang": lang, "shown": false });
+    assert_eq!(shown["tracks"], json!([none_by_itself("Deutsch", "de"), none_by_itself("English", "en")]));
+    assert_eq!(shown["cues"], json!(CUES));
     let playing = player.said("playing").await;
     assert!(playing["at"].as_f64().unwrap() < 0.5, "{playing}");
     assert_eq!(playing["live"], false, "{playing}");
@@ -95,8 +119,11 @@ async fn a_browser_plays_a_finished_and_a_growing_stream() {
 
     let asset = clients.upload(&long).await;
     events.wait(SOON, |event| event.subject == asset && event.kind == "asset.playable.v1").await;
+    caption(clients, &asset, "en", "English").await;
     let detail = clients.asset(&asset).await;
     player.play(detail["playback"]["url"].as_str().unwrap()).await;
+    let shown = player.said("captions").await;
+    assert_eq!((&shown["cues"], &shown["live"]), (&json!(CUES), &json!(true)), "while it grows: {shown}");
     let playing = player.said("playing").await;
     assert_eq!(playing["live"], true, "it was to be seen growing: {playing}");
     assert!(playing["at"].as_f64().unwrap() < 0.5, "it starts at its beginning: {playing}");

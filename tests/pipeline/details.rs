@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reelfleet_tests::Events;
 use reelfleet_tests::clients::Clients;
+use reelfleet_tests::{ffmpeg, hls};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -96,14 +97,28 @@ async fn captioned(clients: &Clients, url: &str, open: &str) {
         let file = clients.http.get(track["url"].as_str().unwrap()).send().await.unwrap();
         assert_eq!(file.headers()["content-type"], "text/vtt; charset=utf-8");
         let text = file.text().await.unwrap();
-        assert_eq!(text, "WEBVTT\n\n00:00:00.500 --> 00:00:01.000\nHallo &amp; <i>Welt</i>\n");
+        let header = "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000\n";
+        assert_eq!(text, format!("{header}\n00:00:00.500 --> 00:00:01.000\nHallo &amp; <i>Welt</i>\n"));
     }
+    let (_, detail) = clients.api(Method::GET, url, None).await;
+    let url_of_master = detail["playback"]["url"].as_str().unwrap();
+    let found = hls::master(clients, url_of_master).await;
+    let [(name, language, list)] = &found.captions[..] else { panic!("{}", found.text) };
+    assert_eq!((name.as_str(), language.as_str()), ("Deutsch", "de"));
+    let list = list.to_string();
+    // It refuses captions in a master; what the master names it reads, with times of its own clock.
+    assert_eq!(ffmpeg::probe(&list, "s:0", "codec_name"), "webvtt");
+    assert_eq!(ffmpeg::cues(&list), [(0.5, 0.5, "Hallo & <i>Welt</i>".to_owned())]);
+    assert_eq!(ffmpeg::start_time(url_of_master, "v:0"), Some(0.0), "which is that of the pictures");
     for _ in 0..2 {
         let path = format!("{}{url}/captions/de", clients.gateway);
         let answer = clients.http.delete(path).bearer_auth(&clients.api_key).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::NO_CONTENT);
     }
     assert_eq!(clients.api(Method::GET, url, None).await.1["captions"], json!([]));
+    let after = hls::master(clients, url_of_master).await;
+    assert!(after.captions.is_empty() && !after.text.contains("SUBTITLES"), "{}", after.text);
+    assert_eq!(ffmpeg::cues(&list).len(), 1, "whoever watches still has them");
 }
 
 async fn original(clients: &Clients, url: &str, film: &Path) {

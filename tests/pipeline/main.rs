@@ -23,4 +23,6 @@ mod realtime;
 mod reconcile;
 mod refusals;
 mod restart;
+mod scale;
 mod web;
+mod webhooks;

@@ -75,6 +75,15 @@ pub fn start_time(input: &str, stream: &str) -> Option<f64> {
     probe(input, stream, "start_time").parse().ok()
 }
 
+/// Every caption of an input's first subtitles: (begins, lasts, text), in seconds.
+pub fn cues(input: &str) -> Vec<(f64, f64, String)> {
+    let text = String::from_utf8(ffmpeg(&["-i", input, "-map", "0:s:0", "-f", "webvtt", "-"])).unwrap();
+    let seconds = |stamp: &str| stamp.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().unwrap());
+    let blocks = text.split("\n\n").filter_map(|block| block.trim().split_once('\n'));
+    let timed = blocks.filter_map(|(times, text)| Some((times.split_once(" --> ")?, text)));
+    timed.map(|((from, to), text)| (seconds(from), seconds(to) - seconds(from), text.to_owned())).collect()
+}
+
 /// Makes a file by `ffmpeg` unless it is there.
 pub fn make(path: &Path, args: &[&str]) {
     if !path.exists() {

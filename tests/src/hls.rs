@@ -25,6 +25,8 @@ pub struct Master {
     pub variants: Vec<Variant>,
     /// The audio rendition.
     pub audio: Option<Url>,
+    /// Captions: name, language, URL of the playlist.
+    pub captions: Vec<(String, String, Url)>,
     /// Its text.
     pub text: String,
 }
@@ -106,14 +108,19 @@ pub async fn master(clients: &Clients, url: &str) -> Master {
     let url: Url = url.parse().unwrap();
     let text = String::from_utf8(fetch(clients, &url).await).unwrap();
     assert!(text.starts_with("#EXTM3U\n"), "{text}");
-    let (mut variants, mut audio, mut told) = (Vec::new(), None, None);
+    let (mut variants, mut audio, mut captions, mut told) = (Vec::new(), None, Vec::new(), None);
     for line in text.lines() {
         if line.starts_with("#EXT-X-MEDIA:") && attribute(line, "TYPE") == Some("AUDIO") {
             audio = Some(url.join(attribute(line, "URI").unwrap()).unwrap());
+        } else if line.starts_with("#EXT-X-MEDIA:") && attribute(line, "TYPE") == Some("SUBTITLES") {
+            assert!(told.is_none() && variants.is_empty(), "before what makes use of it: {text}");
+            let [name, language] = ["NAME", "LANGUAGE"].map(|name| attribute(line, name).unwrap().to_owned());
+            captions.push((name, language, url.join(attribute(line, "URI").unwrap()).unwrap()));
         } else if line.starts_with("#EXT-X-STREAM-INF:") {
             told = Some(line);
         } else if !line.starts_with('#') && !line.is_empty() {
             let told = told.take().unwrap_or_else(|| panic!("{line} has no EXT-X-STREAM-INF: {text}"));
+            assert_eq!(attribute(told, "SUBTITLES"), (!captions.is_empty()).then_some("captions"), "{text}");
             let resolution = attribute(told, "RESOLUTION").map(|size| {
                 let (width, height) = size.split_once('x').unwrap();
                 (width.parse().unwrap(), height.parse().unwrap())
@@ -126,7 +133,7 @@ pub async fn master(clients: &Clients, url: &str) -> Master {
             });
         }
     }
-    Master { variants, audio, text }
+    Master { variants, audio, captions, text }
 }
 
 /// Reads the text of a media playlist that lies at `url`.

@@ -13,6 +13,7 @@ pub mod ffmpeg;
 pub mod fleet;
 pub mod hls;
 pub mod pattern;
+pub mod receiver;
 pub mod smtp;
 pub mod worker;
 

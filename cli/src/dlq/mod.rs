@@ -18,7 +18,7 @@ use reelfleet_fleet::{Context, QueueName};
 use self::filter::{Choice, Filter};
 use self::redrive::Hand;
 use crate::up::ready::{self, Ready};
-use crate::{status, worker};
+use crate::{operator, status, worker};
 
 /// Options of `dlq`.
 #[derive(Args)]
@@ -102,7 +102,7 @@ pub async fn run(args: DlqArgs) -> anyhow::Result<()> {
     let ready = args.data.as_deref().map(|folder| Ready::read(&ready::in_folder(folder))).transpose()?;
     let context = status::context(ready.as_ref()).await?;
     let catalog = worker::catalog(&context);
-    let hand = Hand { context, catalog, who: args.who.unwrap_or_else(user_at_host) };
+    let hand = Hand { context, catalog, who: args.who.unwrap_or_else(operator::user_at_host) };
     match args.command {
         Command::Ls { queue, filter, json } => {
             let filter = filter.unwrap_or_else(|| Filter::of_queue(queue));
@@ -148,12 +148,4 @@ async fn show_one(hand: &Hand, id: String) -> anyhow::Result<()> {
         print!("{}", show::whole(letter, &past));
     }
     Ok(())
-}
-
-fn user_at_host() -> String {
-    let user =
-        ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
-    let user = user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{user}@{}", host.trim())
 }

@@ -10,6 +10,7 @@ mod logs;
 mod ports;
 mod provision;
 pub mod ready;
+mod scale;
 mod secrets;
 mod supervise;
 
@@ -27,12 +28,14 @@ use clap::Args;
 use reelfleet_access::{NewKey, Scope, Secret, principal::Scopes};
 use reelfleet_fleet::{Clients, Clock, Config, Context, Ids};
 use reelfleet_telemetry::Format;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use self::locks::Locks;
 use self::logs::Logs;
 use self::ports::Ports;
 use self::ready::{Places, Ready};
+use self::scale::{Scaling, Told};
 use self::secrets::Secrets;
 use self::supervise::{Health, Patience, Spec, Supervisor};
 use crate::place::program;
@@ -43,6 +46,8 @@ use crate::{lifeline, listen, private_file};
 const STARTUP: Duration = Duration::from_secs(120);
 /// A worker's last flush and goodbye, beyond its grace.
 const AFTER_GRACE: Duration = Duration::from_secs(10);
+/// Between two looks at what there is to do.
+const LOOK: Duration = Duration::from_secs(1);
 /// Attempt timeout of the calls that provision.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
@@ -61,15 +66,24 @@ pub struct UpArgs {
     /// URL at which people reach the gateway [default: from --listen]
     #[arg(long, env = "REELFLEET_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
-    /// Transcoder processes [default: one for each core]
+    /// Transcoder processes; with --autoscale at most so many [default: one for each core]
     #[arg(long)]
-    pub transcoders: Option<usize>,
-    /// Thumbnailer processes
+    pub transcoders: Option<u32>,
+    /// Thumbnailer processes; with --autoscale at most so many
     #[arg(long, default_value_t = 1)]
-    pub thumbnailers: usize,
-    /// Intake processes
+    pub thumbnailers: u32,
+    /// Intake processes; with --autoscale at most so many
     #[arg(long, default_value_t = 1)]
-    pub intakes: usize,
+    pub intakes: u32,
+    /// As many transcoders, thumbnailers and intakes as there is work for
+    #[arg(long, env = "REELFLEET_AUTOSCALE")]
+    pub autoscale: bool,
+    /// With --autoscale: seconds for which fewer have been enough before there are fewer [default: that of schema/scaling.json]
+    #[arg(long, value_name = "SECONDS")]
+    pub scale_in_after: Option<u32>,
+    /// With --autoscale: seconds within which what waits is to be done [default: those of schema/scaling.json]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub target_latency: Option<u32>,
     /// Make no storyboards
     #[arg(long)]
     pub no_storyboard: bool,
@@ -223,6 +237,8 @@ impl Plan {
         for spec in self.fleet() {
             supervisor.keep(spec, workers);
         }
+        let mut scaling = Scaling::new(context.clone(), catalog, workers.clone(), self.pools());
+        scaling.look(supervisor).await?;
         supervisor.ready(STARTUP).await?;
         let mut ready = Ready {
             gateway: self.public_url.clone(),
@@ -240,9 +256,18 @@ impl Plan {
         let mut changes = supervisor.changes();
         self.places.write(&ready)?;
         self.greet(&ready, is_new);
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            // The supervisor holds the sender.
-            changes.changed().await?;
+            tokio::select! {
+                // The supervisor holds the sender.
+                changed = changes.changed() => changed?,
+                _ = looks.tick() => {
+                    if let Err(error) = scaling.look(supervisor).await {
+                        tracing::warn!("scaling: {error:#}");
+                    }
+                }
+            }
             let pids = supervisor.pids();
             if pids != ready.pids {
                 ready.pids = pids;
@@ -260,33 +285,48 @@ impl Plan {
         Spec { role: "local", name: "local".to_owned(), args, env, health }
     }
 
-    /// All workers and the gateway.
+    /// The workers whose number may change.
+    fn pools(&self) -> Vec<Told> {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
+        let args = if self.args.no_storyboard { vec!["--no-storyboard".to_owned()] } else { Vec::new() };
+        [
+            (Role::Intake, self.args.intakes, Vec::new()),
+            (Role::Transcoder, self.args.transcoders.unwrap_or(cores), Vec::new()),
+            (Role::Thumbnailer, self.args.thumbnailers, args),
+        ]
+        .into_iter()
+        .map(|(role, count, args)| Told {
+            role,
+            count,
+            args,
+            auto: self.args.autoscale,
+            scale_in_after_s: self.args.scale_in_after,
+            target_latency_s: self.args.target_latency,
+        })
+        .collect()
+    }
+
+    /// The other workers and the gateway: one each.
     fn fleet(&self) -> Vec<Spec> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let counts = [
-            (Role::Intake, self.args.intakes),
-            (Role::Transcoder, self.args.transcoders.unwrap_or(cores)),
-            (Role::Thumbnailer, self.args.thumbnailers),
-            (Role::Metadata, 1),
-            (Role::Janitor, 1),
-        ];
-        let mut specs = Vec::new();
-        for (role, count) in counts {
-            for number in 1..=count {
-                let mut args = vec!["worker".to_owned(), role.as_str().to_owned()];
-                if role == Role::Thumbnailer && self.args.no_storyboard {
-                    args.push("--no-storyboard".to_owned());
-                }
-                let name = if count == 1 { role.as_str().to_owned() } else { format!("{}-{number}", role.as_str()) };
-                specs.push(Spec { role: role.as_str(), name, args, env: Vec::new(), health: Health::Drawn });
-            }
-        }
+        let mut specs: Vec<Spec> = [Role::Metadata, Role::Janitor]
+            .map(Role::as_str)
+            .map(|role| Spec {
+                role,
+                name: role.to_owned(),
+                args: vec!["worker".to_owned(), role.to_owned()],
+                env: Vec::new(),
+                health: Health::Drawn,
+            })
+            .into();
         let notifier = format!("http://{}", self.notifier);
         specs.push(Spec {
             role: Role::Notifier.as_str(),
             name: Role::Notifier.as_str().to_owned(),
             args: vec!["worker".to_owned(), Role::Notifier.as_str().to_owned()],
-            env: vec![("REELFLEET_NOTIFIER_LISTEN", self.notifier.to_string())],
+            env: vec![
+                ("REELFLEET_NOTIFIER_LISTEN", self.notifier.to_string()),
+                ("REELFLEET_WEBHOOK_SECRET", self.secrets.webhook_secret.clone()),
+            ],
             health: Health::At(notifier.clone()),
         });
         specs.push(Spec {
@@ -298,6 +338,7 @@ impl Plan {
                 ("REELFLEET_NOTIFIER_URL", notifier),
                 ("REELFLEET_PLAYBACK_SECRET", self.secrets.playback_secret.clone()),
                 ("REELFLEET_SESSION_SECRET", self.secrets.session_secret.clone()),
+                ("REELFLEET_WEBHOOK_SECRET", self.secrets.webhook_secret.clone()),
                 // On one's own machine whoever comes first is who runs it.
                 ("REELFLEET_SIGN_UP", std::env::var("REELFLEET_SIGN_UP").unwrap_or_else(|_| "open".to_owned())),
             ],

@@ -25,6 +25,9 @@ pub struct Secrets {
     /// Signs the sessions of people. A folder of before there were accounts has none yet.
     #[serde(default)]
     pub session_secret: String,
+    /// Makes the secrets of webhooks. A folder of before there were webhooks has none yet.
+    #[serde(default)]
+    pub webhook_secret: String,
     /// The public part of the first API key.
     pub api_key_id: ApiKeyId,
     /// Its secret part, 64 hexadecimal digits.
@@ -45,8 +48,10 @@ impl Secrets {
             Ok(bytes) => {
                 let secrets = serde_json::from_slice(&bytes);
                 let mut secrets: Self = secrets.with_context(|| format!("{} is damaged", path.display()))?;
-                if secrets.session_secret.is_empty() {
-                    secrets.session_secret = ids.secret();
+                let younger = [&mut secrets.session_secret, &mut secrets.webhook_secret];
+                let missing: Vec<_> = younger.into_iter().filter(|secret| secret.is_empty()).collect();
+                if !missing.is_empty() {
+                    missing.into_iter().for_each(|secret| *secret = ids.secret());
                     private_file::write(&path, &serde_json::to_vec_pretty(&secrets)?)?;
                 }
                 Ok((secrets, false))
@@ -66,6 +71,7 @@ impl Secrets {
             secret_access_key: ids.secret(),
             playback_secret: ids.secret(),
             session_secret: ids.secret(),
+            webhook_secret: ids.secret(),
             api_key_id: ApiKeyId::from_uuid(ids.uuid()),
             api_key_secret: ids.secret(),
         }
@@ -96,9 +102,13 @@ mod tests {
         assert_eq!(first.session_secret, second.session_secret);
         let path = folder.path().join("secrets.json");
         let mut older: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        older.as_object_mut().unwrap().remove("session_secret");
+        for younger in ["session_secret", "webhook_secret"] {
+            older.as_object_mut().unwrap().remove(younger);
+        }
         fs::write(&path, older.to_string()).unwrap();
         let (third, _) = Secrets::of(folder.path(), &ids).unwrap();
+        assert_eq!(third.webhook_secret.len(), 64);
+        assert_ne!(third.webhook_secret, third.session_secret);
         assert_eq!((third.session_secret.len(), third.playback_secret), (64, first.playback_secret.clone()));
         assert_eq!(Secrets::of(folder.path(), &ids).unwrap().0.session_secret, third.session_secret, "once");
         assert_eq!(first.api_key_id, second.api_key_id);

@@ -4,6 +4,7 @@
 //! - a process that ends or hangs is started again, after a pause that doubles up to
 //!   [`Patience::longest_pause`]: never in a tight loop;
 //! - when asked to stop, each process gets SIGTERM, time to drain, then SIGKILL;
+//! - one that is no longer needed is retired (SIGUSR1): it finishes what it has, however long that takes, and is no more;
 //! - no process outlives the supervisor: standard input of each is a pipe whose other end the kernel closes with it.
 
 use std::collections::BTreeMap;
@@ -71,6 +72,8 @@ pub struct Spec {
 struct State {
     role: &'static str,
     pid: Option<u32>,
+    /// Its name in leases, another in each life.
+    instance: String,
     ready: bool,
     was_ready: bool,
     failures: u32,
@@ -131,11 +134,21 @@ impl Supervisor {
         Ok(Self { shared: Arc::new(shared), keepers: Vec::new() })
     }
 
-    /// Starts a process and keeps it alive until `stop`.
-    pub fn keep(&mut self, spec: Spec, stop: &CancellationToken) {
+    /// Starts a process and keeps it alive until `stop`, or until what is returned is cancelled, which retires it.
+    pub fn keep(&mut self, spec: Spec, stop: &CancellationToken) -> CancellationToken {
+        let retired = CancellationToken::new();
         self.shared.update(&spec.name, |state| state.role = spec.role);
-        let keeper = tokio::spawn(Arc::clone(&self.shared).keep(spec, stop.clone()));
+        let keeper = tokio::spawn(Arc::clone(&self.shared).keep(spec, stop.clone(), retired.clone()));
+        self.keepers.retain(|(_, keeper)| !keeper.is_finished());
         self.keepers.push((stop.clone(), keeper));
+        retired
+    }
+
+    /// The processes of a role that are kept or still retire: their names, and what each is called in leases.
+    pub fn kept(&self, role: &str) -> BTreeMap<String, String> {
+        let states = self.shared.lock();
+        let of_role = states.iter().filter(|(_, state)| state.role == role);
+        of_role.map(|(name, state)| (name.clone(), state.instance.clone())).collect()
     }
 
     /// Waits until everything that was started is ready.
@@ -187,11 +200,11 @@ impl Supervisor {
 }
 
 impl Shared {
-    async fn keep(self: Arc<Self>, spec: Spec, stop: CancellationToken) {
+    async fn keep(self: Arc<Self>, spec: Spec, stop: CancellationToken, retired: CancellationToken) {
         let mut failures = 0;
         loop {
             let started = Instant::now();
-            let why = match self.live(&spec, &stop).await {
+            let why = match self.live(&spec, &stop, &retired).await {
                 Ended::AsAsked => break,
                 Ended::Died(why) => why,
             };
@@ -204,40 +217,57 @@ impl Shared {
             tokio::select! {
                 () = sleep(pause) => {}
                 () = stop.cancelled() => break,
+                () = retired.cancelled() => break,
             }
         }
-        self.update(&spec.name, |state| (state.pid, state.ready) = (None, false));
+        if retired.is_cancelled() {
+            self.lock().remove(&spec.name);
+            self.changed.send_replace(());
+        } else {
+            self.update(&spec.name, |state| (state.pid, state.ready) = (None, false));
+        }
     }
 
     /// One life of a process.
-    async fn live(&self, spec: &Spec, stop: &CancellationToken) -> Ended {
+    async fn live(&self, spec: &Spec, stop: &CancellationToken, retired: &CancellationToken) -> Ended {
         let tail = Tail::default();
-        let (mut child, ready_url, live_url) = match self.spawn(spec, &tail) {
+        // Another in each life: what the one before held must not look held by this one.
+        let instance = format!("{}-{}", spec.name, &self.ids.token()[..6]);
+        let (mut child, ready_url, live_url) = match self.spawn(spec, &instance, &tail) {
             Ok(started) => started,
             Err(error) => return Ended::Died(format!("{error:#}")),
         };
         // The lifeline: dropped, and so closed, when this life is over.
         let _lifeline = child.stdin.take();
-        self.update(&spec.name, |state| state.pid = child.id());
-        tokio::select! {
-            status = child.wait() => Ended::Died(match status {
-                // What it said last is a reason only where it ended by itself.
-                Ok(status) if status.code().is_some() => format!("{} ({})", describe(status), tail.last_words()),
-                Ok(status) => describe(status),
-                Err(error) => error.to_string(),
-            }),
-            () = self.watch(&spec.name, &ready_url, &live_url) => {
-                let _ = child.kill().await;
-                Ended::Died("its health listener was silent: killed".to_owned())
-            }
-            () = stop.cancelled() => {
-                self.end(&spec.name, child).await;
-                Ended::AsAsked
+        self.update(&spec.name, |state| (state.pid, state.instance) = (child.id(), instance));
+        let watched = self.watch(&spec.name, &ready_url, &live_url);
+        tokio::pin!(watched);
+        let mut retires = false;
+        loop {
+            tokio::select! {
+                status = child.wait() => return if retires { Ended::AsAsked } else { Ended::Died(match status {
+                    // What it said last is a reason only where it ended by itself.
+                    Ok(status) if status.code().is_some() => format!("{} ({})", describe(status), tail.last_words()),
+                    Ok(status) => describe(status),
+                    Err(error) => error.to_string(),
+                }) },
+                () = &mut watched => {
+                    let _ = child.kill().await;
+                    return Ended::Died("its health listener was silent: killed".to_owned());
+                }
+                () = retired.cancelled(), if !retires => {
+                    retires = true;
+                    signal(&child, Signal::USR1);
+                }
+                () = stop.cancelled() => {
+                    self.end(&spec.name, child).await;
+                    return Ended::AsAsked;
+                }
             }
         }
     }
 
-    fn spawn(&self, spec: &Spec, tail: &Tail) -> anyhow::Result<(Child, String, String)> {
+    fn spawn(&self, spec: &Spec, instance: &str, tail: &Tail) -> anyhow::Result<(Child, String, String)> {
         let mut command = Command::new(&self.program);
         // A profile or another endpoint of the caller's shell would lead the fleet astray.
         for (name, _) in std::env::vars_os() {
@@ -245,7 +275,7 @@ impl Shared {
                 command.env_remove(name);
             }
         }
-        command.env_remove("REELFLEET_INSTANCE");
+        command.env("REELFLEET_INSTANCE", instance);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.envs(spec.env.iter().map(|(name, value)| (name, value)));
         let (ready, live) = match &spec.health {

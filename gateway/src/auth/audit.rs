@@ -3,46 +3,23 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Query, State};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use axum::extract::State;
 use reelfleet_access::Scope;
 use reelfleet_catalog::audit::AuditEntry;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::app::{App, rfc3339};
 use crate::caller::Caller;
-use crate::problem::{Code, Problem};
-
-const PAGE: u32 = 50;
-const MAX_PAGE: u32 = 100;
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct Page {
-    cursor: Option<String>,
-    limit: Option<u32>,
-}
+use crate::paging::Page;
+use crate::problem::Problem;
 
 /// A page, the latest first.
-pub(crate) async fn list(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    page: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
-) -> Result<Json<Value>, Problem> {
+pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, page: Page) -> Result<Json<Value>, Problem> {
     let principal = caller.with(Scope::Admin)?;
-    let invalid = || Problem::new(Code::InvalidRequest, format!("the query holds limit (1 to {MAX_PAGE}) and cursor"));
-    let Query(page) = page.map_err(|_| invalid())?;
-    let limit = page.limit.unwrap_or(PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(invalid());
-    }
-    let before = page.cursor.as_deref().map(|text| read_cursor(text).ok_or_else(invalid)).transpose()?;
-    let before = before.as_ref().map(|(at, id)| (*at, id.as_str()));
-    let mut entries = app.catalog.audit_in(&principal.tenant, before, i64::from(limit) + 1).await?;
-    let more = entries.len() > limit as usize;
-    entries.truncate(limit as usize);
-    let next = entries.last().filter(|_| more).map(cursor);
+    let before = page.after::<Place>()?;
+    let before = before.as_ref().map(|Place(at, id)| (*at, id.as_str()));
+    let entries = app.catalog.audit_in(&principal.tenant, before, page.one_more()).await?;
+    let (entries, next) = page.cut(entries, |entry| Place(entry.at, entry.id.clone()).to_string());
     Ok(Json(json!({ "entries": entries.iter().map(shown).collect::<Vec<_>>(), "next_cursor": next })))
 }
 
@@ -57,14 +34,23 @@ fn shown(entry: &AuditEntry) -> Value {
     })
 }
 
-fn cursor(entry: &AuditEntry) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{}/{}", entry.at, entry.id))
+/// Where an entry stands.
+#[derive(Debug, PartialEq, Eq)]
+struct Place(i64, String);
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.0, self.1)
+    }
 }
 
-fn read_cursor(text: &str) -> Option<(i64, String)> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-    let (at, id) = std::str::from_utf8(&bytes).ok()?.split_once('/')?;
-    Some((at.parse().ok()?, id.to_owned()))
+impl std::str::FromStr for Place {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (at, id) = text.split_once('/').ok_or(())?;
+        Ok(Self(at.parse().map_err(|_| ())?, id.to_owned()))
+    }
 }
 
 #[cfg(test)]
@@ -72,19 +58,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_reads_back_and_nothing_else_does() {
-        let entry = AuditEntry {
-            id: "a/b".into(),
-            at: 7,
-            who: String::new(),
-            what: String::new(),
-            subject: String::new(),
-            detail: String::new(),
-            tenant: None,
-        };
-        assert_eq!(read_cursor(&cursor(&entry)), Some((7, "a/b".into())));
-        for bad in ["", "%", &URL_SAFE_NO_PAD.encode("7"), &URL_SAFE_NO_PAD.encode("x/y")] {
-            assert_eq!(read_cursor(bad), None, "{bad}");
+    fn a_place_reads_back_and_nothing_else_does() {
+        let place = Place(7, "a/b".into());
+        assert_eq!(place.to_string().parse(), Ok(place));
+        for bad in ["", "7", "x/y"] {
+            assert_eq!(bad.parse::<Place>(), Err(()), "{bad}");
         }
     }
 }

@@ -38,7 +38,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>, caller: Caller) -> Result<
     body["scopes"] = principal.scopes.iter().map(|scope| scope.as_str()).collect();
     body["by"] = match principal.via {
         Via::Session(_) => "session",
-        Via::Key(_) | Via::Ticket => "key",
+        Via::Key(_) => "key",
     }
     .into();
     Ok(Json(body))
@@ -87,7 +87,7 @@ pub(crate) async fn change_password(
     let hash = accounts.hasher.hash(asked.new, app.salt()?).await?;
     let own = match &principal.via {
         Via::Session(id) => Some(id),
-        Via::Key(_) | Via::Ticket => None,
+        Via::Key(_) => None,
     };
     let noted = app.deed(&user.tenant, principal.user(), "user.password_changed", user.id, &json!({}));
     app.catalog.change_password(&app.context.step(), &user, &hash, own, &noted).await?;
@@ -105,7 +105,7 @@ async fn account(app: &App, principal: &Principal) -> Result<Option<User>, Probl
 async fn signed_in(app: &App, principal: Principal) -> Result<(Principal, User), Problem> {
     let user = match principal.via {
         Via::Session(_) => account(app, &principal).await?,
-        Via::Key(_) | Via::Ticket => None,
+        Via::Key(_) => None,
     };
     let user = user.ok_or_else(|| Problem::new(Code::SessionNeeded, "sign in: an API key may not do this"))?;
     Ok((principal, user))

@@ -78,7 +78,7 @@ impl App {
     }
 
     /// A line of the audit.
-    fn deed(&self, tenant: &str, who: &str, what: &str, subject: impl ToString, detail: &Value) -> AuditEntry {
+    pub(crate) fn deed(&self, tenant: &str, who: &str, what: &str, subject: impl ToString, detail: &Value) -> AuditEntry {
         AuditEntry {
             id: self.context.ids.uuid().simple().to_string(),
             at: self.now(),
@@ -91,7 +91,7 @@ impl App {
     }
 
     /// Whose address a request counts for.
-    fn address(&self, peer: Option<Extension<Peer>>, headers: &HeaderMap) -> String {
+    pub(crate) fn address(&self, peer: Option<Extension<Peer>>, headers: &HeaderMap) -> String {
         limits::address(peer.map(|Extension(peer)| peer), headers, self.options.trusted_proxies)
     }
 
@@ -143,15 +143,15 @@ fn welcome(app: &App, status: StatusCode, user: &User, session: &SessionId, numb
 }
 
 /// Somebody who may manage accounts and keys: a person, not a program; or a program that an administrator trusts so far.
-fn person(principal: &Principal) -> Result<(), Problem> {
+pub(crate) fn person(principal: &Principal) -> Result<(), Problem> {
     match principal.via {
         Via::Session(_) => Ok(()),
-        Via::Key(_) | Via::Ticket => Ok(principal.require(reelfleet_access::Scope::Admin)?),
+        Via::Key(_) => Ok(principal.require(reelfleet_access::Scope::Admin)?),
     }
 }
 
 /// A name for people: trimmed, 1 to [`MAX_NAME`] characters, none of them a control character.
-fn name(text: &str) -> Result<String, Problem> {
+pub(crate) fn name(text: &str) -> Result<String, Problem> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > MAX_NAME || text.chars().any(char::is_control) {
         return Err(Problem::new(Code::InvalidRequest, format!("name is 1 to {MAX_NAME} characters")));
@@ -216,7 +216,7 @@ mod tests {
             tenant: "t".into(),
             owner: "o".into(),
             scopes: Scopes::of(scopes),
-            via: Via::Ticket,
+            via: Via::Key("key_01h455vb4pex5vsknk084sn02q".parse().unwrap()),
         };
         let (admin, all) = (who(&[Scope::Admin]), who(&[Scope::Admin, Scope::Ops]));
         let (none, user) = (Roles::default(), Roles::of(&[Role::User]));

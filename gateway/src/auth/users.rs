@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use reelfleet_access::{Principal, Roles, Scope};
@@ -19,36 +19,15 @@ use serde_json::{Value, json};
 use super::{may_grant, name, roles, shown};
 use crate::app::App;
 use crate::caller::{Caller, Payload, text_of};
+use crate::paging::Page;
 use crate::problem::{Code, Problem};
 
-const PAGE: u32 = 50;
-const MAX_PAGE: u32 = 100;
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct Page {
-    cursor: Option<String>,
-    limit: Option<u32>,
-}
-
 /// A page of people, in the order in which they came.
-pub(crate) async fn list(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    page: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
-) -> Result<Json<Value>, Problem> {
+pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, page: Page) -> Result<Json<Value>, Problem> {
     let principal = caller.with(Scope::Admin)?;
-    let invalid = || Problem::new(Code::InvalidRequest, format!("the query holds limit (1 to {MAX_PAGE}) and cursor"));
-    let Query(page) = page.map_err(|_| invalid())?;
-    let limit = page.limit.unwrap_or(PAGE);
-    let after = page.cursor.as_deref().map(str::parse::<UserId>).transpose().map_err(|_| invalid())?;
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(invalid());
-    }
-    let after = after.map_or(String::new(), |id| id.to_string());
-    let mut users = app.catalog.users(&principal.tenant, &after, i64::from(limit) + 1).await?;
-    let more = users.len() > limit as usize;
-    users.truncate(limit as usize);
-    let next = users.last().filter(|_| more).map(|user| user.id.to_string());
+    let after = page.after::<UserId>()?.map_or(String::new(), |id| id.to_string());
+    let users = app.catalog.users(&principal.tenant, &after, page.one_more()).await?;
+    let (users, next) = page.cut(users, |user| user.id.to_string());
     Ok(Json(json!({ "users": users.iter().map(shown).collect::<Vec<_>>(), "next_cursor": next })))
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use reelfleet_access::{Principal, Scope};
@@ -14,43 +14,28 @@ use reelfleet_catalog::approval::Review;
 use reelfleet_catalog::assets::Asset;
 use reelfleet_domain::AssetState;
 use reelfleet_messages::{AssetId, ReviewId};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Sent, Voter, brief, cast, shown};
 use crate::app::{App, rfc3339};
 use crate::asset_view::listed;
-use crate::assets;
 use crate::caller::{Caller, Payload, text_of};
+use crate::paging::Page;
 use crate::problem::{Code, Problem};
 
 /// How long a reviewer may read the original by one link.
 const ORIGINAL: Duration = Duration::from_secs(300);
 
-#[derive(Debug, Deserialize)]
-pub(crate) struct Wanted {
-    cursor: Option<String>,
-    limit: Option<u32>,
-}
-
 /// What waits, oldest first.
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
-    wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
+    page: Page,
 ) -> Result<Response, Problem> {
     let principal = caller.with(Scope::Reviews)?;
-    let invalid = |detail: &str| Problem::new(Code::InvalidRequest, detail);
-    let Query(wanted) = wanted.map_err(|_| invalid("the query holds limit and cursor, each at most once"))?;
-    let limit = assets::limit(wanted.limit)?;
-    let after = match &wanted.cursor {
-        None => String::new(),
-        Some(text) => text.parse::<ReviewId>().map_err(|_| invalid("cursor is not one of ours"))?.to_string(),
-    };
-    let mut reviews = app.catalog.reviews_waiting(&principal.tenant, &after, assets::one_more(limit)).await?;
-    let more = reviews.len() > limit as usize;
-    reviews.truncate(limit as usize);
-    let next = reviews.last().filter(|_| more).map(|review| review.id.to_string());
+    let after = page.after::<ReviewId>()?.map_or(String::new(), |id| id.to_string());
+    let reviews = app.catalog.reviews_waiting(&principal.tenant, &after, page.one_more()).await?;
+    let (reviews, next) = page.cut(reviews, |review| review.id.to_string());
     let found = reviews.iter().map(|review| app.catalog.asset(&review.asset));
     let found = futures::future::try_join_all(found).await?;
     let ids: Vec<AssetId> = reviews.iter().map(|review| review.asset).collect();

@@ -103,6 +103,25 @@ async fn a_key_that_asks_too_often_waits() {
 }
 
 #[tokio::test]
+async fn an_address_that_shows_nothing_waits_too() {
+    let gateway = Gateway::with(World::default()).await;
+    let ask = |path: &str| Request::get(path).body(Body::empty()).unwrap();
+    let mut refused = None;
+    for n in 0..1_000 {
+        let path = ["/v1/explore", "/v1/explore?q=a", &format!("/v1/explore/{ASSET}")][n % 3].to_owned();
+        let (status, headers, problem) = gateway.send(ask(&path)).await;
+        if !matches!(status.as_u16(), 200 | 404) {
+            refused = Some((status.as_u16(), headers.contains_key("retry-after"), problem["code"].clone()));
+            break;
+        }
+    }
+    assert_eq!(refused, Some((429, true, json!("rate_limited"))));
+    assert_eq!(gateway.send(ask("/v1/openapi.json")).await.0, 200);
+    let (status, ..) = gateway.send(keyed("GET", "/v1/assets", Value::Null)).await;
+    assert_eq!(status, 200, "who is known is counted apart");
+}
+
+#[tokio::test]
 async fn an_account_is_changed_by_who_saw_it_and_nobody_ends_oneself() {
     let gateway = Gateway::with(World { roles: "user admin", ..World::default() }).await;
     let path = format!("/v1/users/{USER}");

@@ -55,6 +55,16 @@ const ROUTES: &[(&str, &str, Door)] = &[
     ("POST", "/v1/keys", Person),
     ("DELETE", "/v1/keys/{id}", Person),
     ("POST", "/v1/keys/{id}/rotate", Person),
+    ("GET", "/v1/webhooks", Person),
+    ("POST", "/v1/webhooks", Person),
+    ("GET", "/v1/webhooks/{id}", Person),
+    ("PATCH", "/v1/webhooks/{id}", Person),
+    ("DELETE", "/v1/webhooks/{id}", Person),
+    ("GET", "/v1/webhooks/{id}/secret", Person),
+    ("POST", "/v1/webhooks/{id}/rotate", Person),
+    ("POST", "/v1/webhooks/{id}/ping", Person),
+    ("GET", "/v1/webhooks/{id}/deliveries", Person),
+    ("POST", "/v1/webhooks/{id}/deliveries/{event}/redeliver", Person),
     ("GET", "/v1/users", Scope("admin")),
     ("GET", "/v1/users/{id}", Scope("admin")),
     ("PATCH", "/v1/users/{id}", Scope("admin")),
@@ -69,6 +79,7 @@ const ROUTES: &[(&str, &str, Door)] = &[
     ("GET", "/v1/reviews/link/{token}", Own),
     ("POST", "/v1/reviews/link/{token}/verdict", Own),
     ("GET", "/v1/openapi.json", Open),
+    ("GET", "/v1/asyncapi.json", Open),
     ("GET", "/v1/explore", Open),
     ("GET", "/v1/explore/{id}", Open),
     ("GET", "/v1/realtime", Notifier),
@@ -88,10 +99,11 @@ fn example(method: &str, pattern: &str) -> (String, Value) {
         Some("reviews") => REVIEW,
         Some("keys") => KEY,
         Some("users") => USER,
+        Some("webhooks") => WEBHOOK,
         _ => ASSET,
     };
     let path =
-        pattern.replace("{id}", id).replace("{language}", "en").replace("{token}", "x").replace("{*path}", "a.m3u8");
+        pattern.replace("{id}", id).replace("{event}", EVENT).replace("{language}", "en").replace("{token}", "x").replace("{*path}", "a.m3u8");
     let body = match (method, pattern) {
         ("POST", "/v1/uploads") => json!({ "name": "a.mp4", "size": 5, "type": "video/mp4" }),
         ("PATCH", "/v1/uploads/{id}") => json!({ "name": "b.mp4" }),
@@ -101,6 +113,8 @@ fn example(method: &str, pattern: &str) -> (String, Value) {
         ("PATCH", "/v1/me") => json!({ "name": "b" }),
         ("POST", "/v1/me/password") => json!({ "current": "a", "new": "correct horse" }),
         ("POST", "/v1/keys") => json!({ "name": "k", "scopes": ["assets:read"] }),
+        ("POST", "/v1/webhooks") => json!({ "name": "w", "url": "https://example.com/hook" }),
+        ("PATCH", "/v1/webhooks/{id}") => json!({ "enabled": false }),
         ("PATCH", "/v1/users/{id}") => json!({ "state": "disabled" }),
         ("POST" | "PUT", _) => json!({}),
         _ => Value::Null,
@@ -128,8 +142,8 @@ fn the_document_names_every_route_and_its_scope() {
             told.push((path.clone(), method.to_uppercase(), scope.map(str::to_owned), open));
         }
     }
-    let is_told =
-        |path: &str| path.starts_with("/v1/") && !["/v1/realtime", "/v1/events", "/v1/openapi.json"].contains(&path);
+    let untold = ["/v1/realtime", "/v1/events", "/v1/openapi.json", "/v1/asyncapi.json"];
+    let is_told = |path: &str| path.starts_with("/v1/") && !untold.contains(&path);
     let routes = ROUTES.iter().filter(|(_, path, _)| is_told(path)).map(|(method, path, door)| {
         let scope = if let Scope(scope) = door { Some((*scope).to_owned()) } else { None };
         ((*path).to_owned(), (*method).to_owned(), scope, matches!(door, Open | Own))
@@ -263,7 +277,7 @@ async fn what_is_somebody_elses_does_not_exist() {
         let admin = world.roles == "admin";
         let gateway = Gateway::with(world).await;
         for (method, path, body, door) in keyed_routes() {
-            let named = [UPLOAD, ASSET, REVIEW, USER, KEY].iter().any(|id| path.contains(id));
+            let named = [UPLOAD, ASSET, REVIEW, USER, KEY, WEBHOOK].iter().any(|id| path.contains(id));
             // Whose key or upload it is has no other tenant in this world; administrators reach both in their own.
             let reached = admin && (path.contains(UPLOAD) || path.contains(KEY));
             let closed = !admin && matches!(door, Scope("admin" | "reviews"));

@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn playback_needs_a_live_token_of_an_asset_that_exists() {
     let signer = PlaybackKey::new(SECRET).unwrap();
-    let grant = |expires_at| Grant { asset: ASSET.parse().unwrap(), generation: 1, expires_at };
+    let grant = |expires_at| Grant { asset: ASSET.parse().unwrap(), generation: 1, expires_at, open: false };
     let live = signer.sign(&grant(NOW / 1_000 + 1));
     let forged = PlaybackKey::new(&SECRET.replace('0', "1")).unwrap().sign(&grant(NOW));
     let gateway = Gateway::with(World { asset_state: AssetState::Deleting, ..World::default() }).await;
@@ -29,8 +29,34 @@ async fn playback_needs_a_live_token_of_an_asset_that_exists() {
     assert_eq!(gateway.send(options).await.0, 204);
 }
 
+#[tokio::test]
+async fn what_strangers_were_given_ends_when_its_owner_closes_it() {
+    let playlist = Script { method: "GET", wants: "/g1/720p.m3u8", status: 200, headers: &[], body: "#EXTM3U\n" };
+    let mut world =
+        World { asset_state: AssetState::Ready, visibility: "unlisted", s3: vec![playlist], ..World::default() };
+    let gateway = Gateway::with(world.clone()).await;
+    let (status, _, shown) =
+        gateway.send(Request::get(format!("/v1/explore/{ASSET}")).body(Body::empty()).unwrap()).await;
+    assert_eq!(status, 200, "{shown}");
+    let strangers = shown["playback"]["url"].as_str().unwrap().replace("http://localhost:8080", "");
+    let (_, owners) = gateway.call("GET", &format!("/v1/assets/{ASSET}"), Value::Null).await;
+    let owners = owners["playback"]["url"].as_str().unwrap().replace("http://localhost:8080", "");
+    let play = async |gateway: &Gateway, url: &str| {
+        let url = url.replace("master", "720p");
+        let (status, _, problem) = gateway.send(Request::get(url).body(Body::empty()).unwrap()).await;
+        (status.as_u16(), problem["code"].clone())
+    };
+    for url in [&strangers, &owners] {
+        assert_eq!(play(&gateway, url).await.0, 200, "{url}");
+    }
+    world.visibility = "private";
+    let closed = Gateway::with(world).await;
+    assert_eq!(play(&closed, &strangers).await, (403, json!("playback_token_expired")));
+    assert_eq!(play(&closed, &owners).await.0, 200);
+}
+
 fn live(path: &str) -> String {
-    let grant = Grant { asset: ASSET.parse().unwrap(), generation: 1, expires_at: NOW / 1_000 + 60 };
+    let grant = Grant { asset: ASSET.parse().unwrap(), generation: 1, expires_at: NOW / 1_000 + 60, open: false };
     format!("/p/{}/{path}", PlaybackKey::new(SECRET).unwrap().sign(&grant))
 }
 
@@ -109,4 +135,60 @@ async fn a_range_that_may_be_ignored_is_answered_with_the_whole() {
     let request = Request::get(live("720p.m3u8")).header("range", "bytes=-0").body(Body::empty()).unwrap();
     let (status, _, problem) = gateway.send(request).await;
     assert_eq!((status.as_u16(), &problem["code"]), (416, &"range_not_satisfiable".into()));
+}
+
+#[tokio::test]
+async fn a_master_has_the_captions_that_there_are_now() {
+    const MASTER: &str = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=9\n720p.m3u8\n";
+    let length: &[_] = &[("content-length", "48"), ("etag", "\"e\"")];
+    let head = Script { method: "HEAD", wants: "/g1/master.m3u8", status: 200, headers: length, body: "" };
+    assert_eq!(MASTER.len(), 48);
+    let range: &[_] = &[("content-length", "48"), ("content-range", "bytes 0-47/48"), ("etag", "\"e\"")];
+    let get = Script { method: "GET", status: 206, headers: range, body: MASTER, ..head };
+    let with = "#EXTM3U\n#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"captions\",NAME=\"Deutsch\",LANGUAGE=\"de\",DEFAULT=NO,\
+                AUTOSELECT=YES,FORCED=NO,URI=\"captions/de-0f.m3u8\"\n\
+                #EXT-X-STREAM-INF:BANDWIDTH=9,SUBTITLES=\"captions\"\n720p.m3u8\n";
+    let mut tags = Vec::new();
+    for (captions, state, text, cache) in [
+        (false, AssetState::Ready, MASTER, "public, max-age=60"),
+        (true, AssetState::Ready, with, "public, max-age=60"),
+        (true, AssetState::Playable, with, "public, max-age=1"),
+    ] {
+        let world = World { captions, asset_state: state, s3: vec![head, get], ..World::default() };
+        let gateway = Gateway::with(world).await;
+        // A range is not looked at: it was made of other bytes.
+        let request = Request::get(live("master.m3u8")).header("range", "bytes=0-3").body(Body::empty()).unwrap();
+        let (status, headers, body) = gateway.raw(request).await;
+        assert_eq!((status.as_u16(), String::from_utf8(body).unwrap()), (200, text.to_owned()));
+        assert_eq!(headers["cache-control"], cache);
+        assert_eq!(headers["content-type"], "application/vnd.apple.mpegurl");
+        let request = Request::head(live("master.m3u8")).body(Body::empty()).unwrap();
+        let (status, told, body) = gateway.raw(request).await;
+        assert_eq!((status.as_u16(), body.len(), &told["etag"]), (200, 0, &headers["etag"]));
+        assert_eq!(told["content-length"], text.len().to_string());
+        let known = Request::get(live("master.m3u8")).header("if-none-match", &headers["etag"]);
+        assert_eq!(gateway.raw(known.body(Body::empty()).unwrap()).await.0, 304);
+        tags.push(headers["etag"].clone());
+    }
+    assert!(tags[0] != tags[1] && tags[1] == tags[2], "the tag is of what was sent");
+    let gateway = Gateway::with(World { captions: true, ..World::default() }).await;
+    let nothing = Request::get(live("master.m3u8")).body(Body::empty()).unwrap();
+    assert_eq!(gateway.send(nothing).await.0, 404, "there is none yet");
+}
+
+#[tokio::test]
+async fn a_captions_file_has_a_list_as_long_as_it_is_there() {
+    let length: &[_] = &[("content-length", "60")];
+    let file = Script { method: "HEAD", wants: "/captions/de-0e.vtt", status: 200, headers: length, body: "" };
+    // No row names it any more: who has loaded a master before still plays.
+    let gateway = Gateway::with(World { s3: vec![file], ..World::default() }).await;
+    let list = Request::get(live("captions/de-0e.m3u8")).body(Body::empty()).unwrap();
+    let (status, headers, body) = gateway.raw(list).await;
+    let text = String::from_utf8(body).unwrap();
+    assert_eq!((status.as_u16(), &headers["cache-control"]), (200, &"public, max-age=1".parse().unwrap()));
+    assert!(text.ends_with(",\nde-0e.vtt\n#EXT-X-ENDLIST\n"), "{text}");
+    let asked = gateway.requests.lock().unwrap()[0].1.clone();
+    assert!(asked.starts_with(&format!("/reelfleet-outputs/out/{ASSET}/captions/de-0e.vtt")), "{asked}");
+    let none = Request::get(live("captions/fr-00.m3u8")).body(Body::empty()).unwrap();
+    assert_eq!(gateway.send(none).await.0, 404);
 }

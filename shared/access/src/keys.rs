@@ -146,18 +146,18 @@ impl Keys {
 
 /// The principal of a row, if the secret is the right one: it may do what the key says, within what its user may.
 fn admit(now: i64, row: &ApiKeyRow, secret: &Secret) -> Result<Principal, AccessError> {
-    let over = row.revoked_at.is_some() || row.expires_at.is_some_and(|end| end <= now);
-    if !secret.matches(&row.hash) || over {
-        return Err(AccessError::Unauthenticated);
-    }
-    let mut scopes = Scopes::stored(&row.scopes);
-    if let Some((roles, state)) = &row.user {
-        if state != ACTIVE {
-            return Err(AccessError::Unauthenticated);
-        }
-        scopes = scopes.within(Roles::stored(roles).scopes());
-    }
+    let scopes = standing(now, row).filter(|_| secret.matches(&row.hash)).ok_or(AccessError::Unauthenticated)?;
     Ok(Principal { tenant: row.tenant.clone(), owner: row.owner.clone(), scopes, via: Via::Key(row.id) })
+}
+
+/// What whoever holds this key may do, if it lets anybody in.
+pub(crate) fn standing(now: i64, row: &ApiKeyRow) -> Option<Scopes> {
+    let scopes = Scopes::stored(&row.scopes);
+    let live = row.revoked_at.is_none() && row.expires_at.is_none_or(|end| now < end);
+    match &row.user {
+        Some((roles, state)) => (live && state == ACTIVE).then(|| scopes.within(Roles::stored(roles).scopes())),
+        None => live.then_some(scopes),
+    }
 }
 
 #[cfg(test)]

@@ -11,16 +11,21 @@
 //! more. Playback tokens are bound to one asset and one generation and end by their own expiry or with the asset.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod id_token;
 mod kept;
 pub mod keys;
 pub mod playback;
 pub mod principal;
 pub mod roles;
+mod sealed;
 pub mod secret;
 pub mod sessions;
 pub mod sight;
+pub mod standing;
+pub mod targets;
 pub mod tickets;
 pub mod topics;
+pub mod webhooks;
 
 use reelfleet_catalog::CatalogError;
 
@@ -32,8 +37,10 @@ pub use roles::{Role, Roles};
 pub use secret::Secret;
 pub use sessions::{SessionKey, Sessions};
 pub use sight::{Sight, sees};
+pub use standing::standing;
 pub use tickets::Ticket;
 pub use topics::Topic;
+pub use webhooks::WebhookKey;
 
 /// Why somebody is not let in.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 //!
 //! Guarantee: a token names one asset and one generation and ends at its expiry. It can't be made or changed without
 //! the key (HMAC-SHA256, RFC 2104, compared in constant time). It needs no row; that the asset still exists is for the
-//! caller to check.
+//! caller to check; and, of a grant that strangers were given, that the asset is still open to them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,6 +13,8 @@ use sha2::Sha256;
 
 /// What separates this use of the key from any other.
 const DOMAIN: &[u8] = b"reelfleet playback v1\n";
+/// Ends the claim of a grant that is open.
+const OPEN: &str = ".open";
 /// Bytes of the shortest secret that is taken.
 pub const MIN_SECRET: usize = 32;
 
@@ -25,6 +27,8 @@ pub struct Grant {
     pub generation: u32,
     /// Epoch seconds.
     pub expires_at: i64,
+    /// Given to whoever asked, because the asset was open to everybody: good only while it is.
+    pub open: bool,
 }
 
 /// Why a token grants nothing.
@@ -63,9 +67,10 @@ impl PlaybackKey {
         Ok(Self(mac))
     }
 
-    /// The token of a grant: `{asset}.{generation}.{expiry}.{mac}`, safe in a path.
+    /// The token of a grant: `{asset}.{generation}.{expiry}[.open].{mac}`, safe in a path.
     pub fn sign(&self, grant: &Grant) -> String {
-        let claim = format!("{}.{}.{}", grant.asset, grant.generation, grant.expires_at);
+        let open = if grant.open { OPEN } else { "" };
+        let claim = format!("{}.{}.{}{open}", grant.asset, grant.generation, grant.expires_at);
         let mac = self.mac(&claim).finalize().into_bytes();
         format!("{claim}.{}", URL_SAFE_NO_PAD.encode(mac))
     }
@@ -88,11 +93,13 @@ impl PlaybackKey {
 }
 
 fn read(claim: &str) -> Option<Grant> {
+    let (claim, open) = claim.strip_suffix(OPEN).map_or((claim, false), |claim| (claim, true));
     let mut fields = claim.split('.');
     let grant = Grant {
         asset: fields.next()?.parse().ok()?,
         generation: fields.next()?.parse().ok()?,
         expires_at: fields.next()?.parse().ok()?,
+        open,
     };
     fields.next().is_none().then_some(grant)
 }
@@ -107,7 +114,12 @@ mod tests {
     }
 
     fn grant() -> Grant {
-        Grant { asset: "ast_01h455vb4pex5vsknk084sn02q".parse().unwrap(), generation: 2, expires_at: 1_000 }
+        Grant {
+            asset: "ast_01h455vb4pex5vsknk084sn02q".parse().unwrap(),
+            generation: 2,
+            expires_at: 1_000,
+            open: false,
+        }
     }
 
     #[test]
@@ -115,6 +127,8 @@ mod tests {
         let token = key().sign(&grant());
         assert_eq!(key().check(999_999, &token), Ok(grant()));
         assert_eq!(key().check(1_000_000, &token), Err(TokenError::Expired));
+        let open = Grant { open: true, ..grant() };
+        assert_eq!(key().check(0, &key().sign(&open)), Ok(open));
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         assert!(token.chars().all(plain), "{token}");
     }
@@ -131,6 +145,8 @@ mod tests {
             format!("{claim}."),
             format!("{claim}.{}", &mac[..20]),
             format!("{claim}.{mac}="),
+            format!("{claim}.open.{mac}"),
+            key().sign(&Grant { open: true, ..grant() }).replace(".open", ""),
             claim.to_owned(),
             String::new(),
             ".".into(),

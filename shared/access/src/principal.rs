@@ -4,6 +4,7 @@
 //! the operators' stream.
 
 use std::fmt;
+use std::str::FromStr;
 
 use reelfleet_messages::{ApiKeyId, SessionId};
 
@@ -138,8 +139,24 @@ pub enum Via {
     Key(ApiKeyId),
     /// A person who has signed in.
     Session(SessionId),
-    /// A realtime ticket.
-    Ticket,
+}
+
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(id) => id.fmt(f),
+            Self::Session(id) => id.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Via {
+    type Err = AccessError;
+
+    fn from_str(text: &str) -> Result<Self, AccessError> {
+        let key = || text.parse().map(Self::Key);
+        text.parse().map(Self::Session).or_else(|_| key()).map_err(|_| AccessError::Unauthenticated)
+    }
 }
 
 /// Whoever showed a valid credential.
@@ -191,7 +208,12 @@ mod tests {
     use super::*;
 
     fn principal(scopes: &[Scope]) -> Principal {
-        Principal { tenant: "t".into(), owner: "o".into(), scopes: Scopes::of(scopes), via: Via::Ticket }
+        Principal {
+            tenant: "t".into(),
+            owner: "o".into(),
+            scopes: Scopes::of(scopes),
+            via: Via::Key("key_01h455vb4pex5vsknk084sn02q".parse().unwrap()),
+        }
     }
 
     #[test]

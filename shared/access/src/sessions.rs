@@ -45,6 +45,7 @@ pub struct WeakSecret;
 /// Signs and checks the tokens of sessions. All gateways of an installation share one.
 #[derive(Clone)]
 pub struct SessionKey {
+    base: Hmac<Sha256>,
     refresh: Hmac<Sha256>,
     signing: EncodingKey,
     checking: DecodingKey,
@@ -116,6 +117,7 @@ impl SessionKey {
         // Compared here, by the clock that we are given.
         terms.validate_exp = false;
         Ok(Self {
+            base: key.clone(),
             refresh: Hmac::new_from_slice(&refresh).map_err(|_| WeakSecret)?,
             signing: EncodingKey::from_secret(&access),
             checking: DecodingKey::from_secret(&access),
@@ -123,6 +125,11 @@ impl SessionKey {
             terms,
             audience: audience.to_owned(),
         })
+    }
+
+    /// What other uses of the secret are made from.
+    pub(crate) fn base(&self) -> Hmac<Sha256> {
+        self.base.clone()
     }
 
     /// An access token. `now` is in epoch milliseconds.

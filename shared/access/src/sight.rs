@@ -74,7 +74,12 @@ mod tests {
     use crate::principal::{Scopes, Via};
 
     fn who(tenant: &str, owner: &str, scope: Scope) -> Principal {
-        Principal { tenant: tenant.into(), owner: owner.into(), scopes: Scopes::of(&[scope]), via: Via::Ticket }
+        Principal {
+            tenant: tenant.into(),
+            owner: owner.into(),
+            scopes: Scopes::of(&[scope]),
+            via: Via::Key("key_01h455vb4pex5vsknk084sn02q".parse().unwrap()),
+        }
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Realtime tickets: how a browser, which can't set headers on a WebSocket, shows who it is.
 //!
 //! Guarantees: a ticket admits once, within 30 s, whoever comes first with it; only its SHA-256 is stored. It carries
-//! the asker's tenant and owner and no more scopes than realtime needs. One drawn by a web page is of no use to a page
+//! the asker's tenant, owner and credential and no more scopes than realtime needs. One drawn by a web page is of no use to a page
 //! of another origin: a browser always sends its origin with a WebSocket and with a request to another site (WHATWG
 //! Fetch, "Origin header"), and a try from elsewhere uses the ticket up.
 
 use reelfleet_catalog::Catalog;
 use reelfleet_catalog::access::TicketRow;
 
-use crate::principal::{Principal, Scope, Scopes, Via};
+use crate::principal::{Principal, Scope, Scopes};
 use crate::{AccessError, Secret};
 
 /// How long a ticket can be redeemed (milliseconds).
@@ -66,6 +66,7 @@ fn row_for(now: i64, principal: &Principal, origin: Option<&str>) -> Result<Tick
         tenant: principal.tenant.clone(),
         owner: principal.owner.clone(),
         scopes: Scopes::of(&needed.collect::<Vec<_>>()).to_string(),
+        drawn_by: principal.via.to_string(),
         origin: origin.map(str::to_owned),
         expires_at: now.saturating_add(LIFETIME_MS),
     })
@@ -78,15 +79,21 @@ fn admit(row: &TicketRow, now: i64, origin: Option<&str>) -> Result<Principal, A
         return Err(AccessError::Unauthenticated);
     }
     let (tenant, owner) = (row.tenant.clone(), row.owner.clone());
-    Ok(Principal { tenant, owner, scopes: Scopes::stored(&row.scopes), via: Via::Ticket })
+    Ok(Principal { tenant, owner, scopes: Scopes::stored(&row.scopes), via: row.drawn_by.parse()? })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Via;
 
     fn principal(scopes: &[Scope]) -> Principal {
-        Principal { tenant: "t".into(), owner: "o".into(), scopes: Scopes::of(scopes), via: Via::Ticket }
+        Principal {
+            tenant: "t".into(),
+            owner: "o".into(),
+            scopes: Scopes::of(scopes),
+            via: Via::Key("key_01h455vb4pex5vsknk084sn02q".parse().unwrap()),
+        }
     }
 
     #[test]
@@ -104,7 +111,8 @@ mod tests {
     #[test]
     fn a_ticket_is_bound_to_its_origin_and_time() {
         let mut row = row_for(0, &principal(&[Scope::Realtime]), Some("https://a.example")).unwrap();
-        assert!(admit(&row, 30_000, Some("https://a.example")).is_ok());
+        let same = admit(&row, 30_000, Some("https://a.example")).unwrap();
+        assert_eq!(same.via, principal(&[]).via, "it ends with what it was drawn by");
         assert!(admit(&row, 30_000, None).is_ok());
         for other in ["https://b.example", "http://a.example", "https://a.example:8443", "null", ""] {
             assert!(admit(&row, 0, Some(other)).is_err(), "{other}");

@@ -88,7 +88,12 @@ mod tests {
     const ASSET: &str = "asset:ast_01h455vb4pex5vsknk084sn02q";
 
     fn principal(scopes: &[Scope]) -> Principal {
-        Principal { tenant: "t".into(), owner: "o".into(), scopes: Scopes::of(scopes), via: Via::Ticket }
+        Principal {
+            tenant: "t".into(),
+            owner: "o".into(),
+            scopes: Scopes::of(scopes),
+            via: Via::Key("key_01h455vb4pex5vsknk084sn02q".parse().unwrap()),
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use reelfleet_messages::ApiKeyId;
 
 use crate::error::CatalogError;
-use crate::statement::{Params, Row, Statement};
+use crate::statement::{Params, Row, Statement, one_of};
 use crate::store::Catalog;
 
 /// An API key's row. The secret is not in it.
@@ -49,6 +49,8 @@ pub struct TicketRow {
     pub owner: String,
     /// Separated by spaces.
     pub scopes: String,
+    /// The session or API key that asked for it.
+    pub drawn_by: String,
     /// The page that asked for it; a browser must come from there.
     pub origin: Option<String>,
     /// Epoch milliseconds.
@@ -81,6 +83,12 @@ impl Catalog {
         let sql = concat!(key_columns!(), "WHERE k.id = :id");
         let rows = self.read(Statement::new(sql).text("id", id.to_string())).await?;
         rows.first().map(key_from).transpose()
+    }
+
+    /// Several keys, as far as there are such.
+    pub async fn api_keys(&self, ids: &[ApiKeyId]) -> Result<Vec<ApiKeyRow>, CatalogError> {
+        let sql = concat!(key_columns!(), "WHERE k.id IN ", one_of!());
+        self.read_each(sql, ids).await?.iter().map(key_from).collect()
     }
 
     /// A user's keys that are not revoked, newest first.
@@ -125,13 +133,15 @@ impl Catalog {
     pub async fn add_ticket(&self, hash: &str, ticket: &TicketRow) -> Result<(), CatalogError> {
         self.write(
             Statement::new(
-                "INSERT INTO ticket (hash, tenant, owner, scopes, origin, expires_at) VALUES (:hash, :tenant, :owner, :scopes, :origin, :expires) \
+                "INSERT INTO ticket (hash, tenant, owner, scopes, drawn_by, origin, expires_at) \
+                 VALUES (:hash, :tenant, :owner, :scopes, :drawn_by, :origin, :expires) \
                  ON CONFLICT (hash) DO NOTHING",
             )
             .text("hash", hash)
             .text("tenant", &ticket.tenant)
             .text("owner", &ticket.owner)
             .text("scopes", &ticket.scopes)
+            .text("drawn_by", &ticket.drawn_by)
             .with(Params::new().opt_text("origin", ticket.origin.as_deref()))
             .int("expires", ticket.expires_at),
         )
@@ -145,7 +155,7 @@ impl Catalog {
             .write(
                 Statement::new(
                     "UPDATE ticket SET used_by = :op WHERE hash = :hash AND expires_at >= :now AND (used_by IS NULL OR used_by = :op) \
-                     RETURNING tenant, owner, scopes, origin, expires_at",
+                     RETURNING tenant, owner, scopes, drawn_by, origin, expires_at",
                 )
                 .text("op", op)
                 .text("hash", hash)
@@ -158,8 +168,9 @@ impl Catalog {
                     tenant: row.text(0)?,
                     owner: row.text(1)?,
                     scopes: row.text(2)?,
-                    origin: row.opt_text(3)?,
-                    expires_at: row.int(4)?,
+                    drawn_by: row.text(3)?,
+                    origin: row.opt_text(4)?,
+                    expires_at: row.int(5)?,
                 })
             })
             .transpose()

@@ -12,6 +12,7 @@ use reelfleet_messages::{InvitationId, SessionId, UserId};
 use crate::Step;
 use crate::audit::{self, AuditEntry};
 use crate::error::CatalogError;
+use crate::identities::{self, Identity};
 use crate::mail::{self, NewMail};
 use crate::sessions;
 use crate::statement::{Params, Row, Statement};
@@ -37,7 +38,7 @@ pub struct User {
     pub roles: String,
     /// [`ACTIVE`] or [`DISABLED`].
     pub state: String,
-    /// PHC form.
+    /// PHC form; empty: there is none.
     pub password_hash: String,
     /// Grows with every change.
     pub version: i64,
@@ -52,6 +53,21 @@ pub struct NewSession {
     pub id: SessionId,
     /// Epoch milliseconds.
     pub expires_at: i64,
+}
+
+/// An account to make, and what comes with it.
+#[derive(Debug, Clone, Copy)]
+pub struct NewAccount<'n> {
+    /// The account.
+    pub user: &'n User,
+    /// Its first session.
+    pub session: &'n NewSession,
+    /// What the first account of the installation gets instead of its own roles.
+    pub first_roles: &'n str,
+    /// What is used up by it.
+    pub invitation: Option<&'n InvitationId>,
+    /// Who vouches for it.
+    pub identity: Option<&'n Identity<'n>>,
 }
 
 /// An invitation. The secret is not in it.
@@ -102,17 +118,9 @@ macro_rules! invitation_columns {
 }
 
 impl Catalog {
-    /// Makes an account and signs it in. The first account of the installation gets `first_roles` instead of its own.
-    /// `Conflict`: the e-mail is taken, or the invitation (by its id) is used or over.
-    pub async fn sign_up(
-        &self,
-        step: &Step,
-        user: &User,
-        session: &NewSession,
-        first_roles: &str,
-        invitation: Option<&InvitationId>,
-        noted: &AuditEntry,
-    ) -> Result<(), CatalogError> {
+    /// Makes an account and signs it in. `Conflict`: the e-mail or the identity is taken, or the invitation is used or over.
+    pub async fn sign_up(&self, step: &Step, new: &NewAccount<'_>, noted: &AuditEntry) -> Result<(), CatalogError> {
+        let NewAccount { user, session, first_roles, invitation, identity } = *new;
         let id = user.id.to_string();
         let mut statements = vec![
             Statement::new(
@@ -150,6 +158,7 @@ impl Catalog {
                 .expect(1),
             );
         }
+        statements.extend(identity.map(|identity| identities::add(step, &user.id, identity)));
         statements.extend(sessions::begin(step.now, &session.id, &user.id, session.expires_at));
         statements.push(audit::note(std::slice::from_ref(noted)));
         let settled = settled(&user.id, step);

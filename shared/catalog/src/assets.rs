@@ -154,20 +154,20 @@ impl Catalog {
         self.read(statement).await?.iter().map(asset_from).collect()
     }
 
-    /// What a request for its outputs needs to know: (tenant, state).
-    pub async fn asset_state(&self, id: &AssetId) -> Result<Option<(String, AssetState)>, CatalogError> {
+    /// What a request for its outputs needs to know: its state, and whether it is open to strangers.
+    pub async fn asset_state(&self, id: &AssetId) -> Result<Option<(AssetState, bool)>, CatalogError> {
         let rows = self
-            .read(Statement::new("SELECT tenant, state FROM asset WHERE id = :id").text("id", id.to_string()))
+            .read(Statement::new("SELECT state, visibility FROM asset WHERE id = :id").text("id", id.to_string()))
             .await?;
         rows.first()
             .map(|row| {
-                let state = row.text(1)?;
+                let state = row.text(0)?;
                 let state = AssetState::parse(&state).ok_or(CatalogError::Column {
-                    column: 1,
+                    column: 0,
                     wanted: "an asset's state",
                     found: state,
                 })?;
-                Ok((row.text(0)?, state))
+                Ok((state, row.text(1)? != Visibility::Private.as_str()))
             })
             .transpose()
     }

@@ -6,7 +6,7 @@ use reelfleet_messages::{AssetId, Letter};
 use crate::Step;
 use crate::error::CatalogError;
 use crate::events::{self, Emission};
-use crate::statement::{Params, Row, Statement};
+use crate::statement::{Params, Row, Statement, one_of};
 use crate::store::{Atomic, Catalog};
 use crate::tasks::{self, Lease};
 
@@ -124,27 +124,16 @@ impl Catalog {
 
     /// Posters, storyboards and sizes of several assets, in their present generations, the smallest first.
     pub async fn pictures_of_each(&self, assets: &[AssetId]) -> Result<Vec<(AssetId, Picture)>, CatalogError> {
-        let mut all = Vec::new();
-        for some in assets.chunks(AT_ONCE.len()) {
-            let sql = "SELECT p.asset_id, p.name, p.kind, p.format, p.width, p.height, p.bytes \
-                 FROM asset a JOIN picture p ON p.asset_id = a.id AND p.generation = a.generation \
-                 WHERE a.id IN (:a, :b, :c, :d, :e, :f, :g, :h, :i, :j, :k, :l, :m, :n, :o, :p, :q, :r, :s, :t) \
-                 ORDER BY p.width, p.name";
-            let mut statement = Statement::new(sql);
-            for (index, name) in AT_ONCE.iter().enumerate() {
-                statement = statement.text(name, some.get(index).map(AssetId::to_string).unwrap_or_default());
-            }
-            for row in self.read(statement).await? {
-                all.push((row.parsed(0, "an asset's id")?, picture(&row, 1)?));
-            }
-        }
-        Ok(all)
+        let sql = concat!(
+            "SELECT p.asset_id, p.name, p.kind, p.format, p.width, p.height, p.bytes \
+             FROM asset a JOIN picture p ON p.asset_id = a.id AND p.generation = a.generation WHERE a.id IN ",
+            one_of!(),
+            " ORDER BY p.width, p.name"
+        );
+        let rows = self.read_each(sql, assets).await?;
+        rows.iter().map(|row| Ok((row.parsed(0, "an asset's id")?, picture(row, 1)?))).collect()
     }
 }
-
-/// The parameters of one statement: a list has no parameter of its own.
-const AT_ONCE: [&str; 20] =
-    ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t"];
 
 fn picture(row: &Row, from: usize) -> Result<Picture, CatalogError> {
     Ok(Picture {

@@ -8,8 +8,15 @@ use reelfleet_messages::{SessionId, UserId};
 
 use crate::accounts::ACTIVE;
 use crate::error::CatalogError;
-use crate::statement::{Row, Statement};
+use crate::statement::{Row, Statement, one_of};
 use crate::store::Catalog;
+
+macro_rules! columns {
+    () => {
+        "SELECT s.id, s.user_id, s.number, s.rotated_at, s.expires_at, s.revoked_at, u.tenant, u.roles, u.state \
+         FROM session s JOIN user_account u ON u.id = s.user_id "
+    };
+}
 
 /// A session and its user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,16 +101,15 @@ impl Catalog {
 
     /// One session, with what its user may now.
     pub async fn session(&self, id: &SessionId) -> Result<Option<SessionRow>, CatalogError> {
-        let rows = self
-            .read(
-                Statement::new(
-                    "SELECT s.id, s.user_id, s.number, s.rotated_at, s.expires_at, s.revoked_at, u.tenant, u.roles, u.state \
-                     FROM session s JOIN user_account u ON u.id = s.user_id WHERE s.id = :id",
-                )
-                .text("id", id.to_string()),
-            )
-            .await?;
+        let sql = concat!(columns!(), "WHERE s.id = :id");
+        let rows = self.read(Statement::new(sql).text("id", id.to_string())).await?;
         rows.first().map(session_from).transpose()
+    }
+
+    /// Several sessions, as far as there are such.
+    pub async fn sessions(&self, ids: &[SessionId]) -> Result<Vec<SessionRow>, CatalogError> {
+        let sql = concat!(columns!(), "WHERE s.id IN ", one_of!());
+        self.read_each(sql, ids).await?.iter().map(session_from).collect()
     }
 
     /// Trades a refresh token in. The token before the newest is honoured `grace` milliseconds after its rotation and

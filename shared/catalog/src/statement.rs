@@ -51,6 +51,18 @@ impl Statement {
     }
 }
 
+/// A list of ids in a statement that [`crate::Catalog::read_each`] reads: a list has no parameter of its own.
+macro_rules! one_of {
+    () => {
+        "(:a, :b, :c, :d, :e, :f, :g, :h, :i, :j, :k, :l, :m, :n, :o, :p, :q, :r, :s, :t)"
+    };
+}
+pub(crate) use one_of;
+
+/// The parameters of such a list.
+pub(crate) const LIST: [&str; 20] =
+    ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t"];
+
 /// Named values.
 #[derive(Debug, Clone, Default)]
 pub struct Params(Vec<SqlParameter>);

@@ -16,7 +16,7 @@ use reelfleet_domain::retry;
 use tracing::Instrument as _;
 
 use crate::error::CatalogError;
-use crate::statement::{Row, Statement};
+use crate::statement::{LIST, Row, Statement};
 
 /// A transaction is tried this often before it counts as unavailable.
 const TRIES: u32 = 5;
@@ -79,6 +79,22 @@ impl Catalog {
                 Err(failure) => tries.again(failure, &statement).await?,
             }
         }
+    }
+
+    /// Rows of several ids, some at a time; the statement holds `one_of!()`.
+    pub(crate) async fn read_each(
+        &self,
+        sql: &'static str,
+        ids: &[impl std::fmt::Display],
+    ) -> Result<Vec<Row>, CatalogError> {
+        let mut rows = Vec::new();
+        for some in ids.chunks(LIST.len()) {
+            let named = LIST.iter().enumerate().fold(Statement::new(sql), |statement, (index, name)| {
+                statement.text(name, some.get(index).map(ToString::to_string).unwrap_or_default())
+            });
+            rows.extend(self.read(named).await?);
+        }
+        Ok(rows)
     }
 
     /// Writes by one statement that may safely be repeated: the caller's SQL makes a second run change nothing or

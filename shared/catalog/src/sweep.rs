@@ -21,13 +21,15 @@ pub struct Loser {
 
 impl Catalog {
     /// Wakes tasks again whose message may be lost: due for `overdue_ms`, or leased by somebody who fell silent.
-    /// Each is pushed `overdue_ms` ahead, so a sweep that finds it again waits. Returns how many.
+    /// Each is pushed `overdue_ms` ahead, so a sweep that finds it again waits; those of a paused queue wait for its end.
+    /// Returns how many.
     pub async fn wake_stranded(&self, step: &Step, overdue_ms: i64, limit: i64) -> Result<usize, CatalogError> {
         let rows = self
             .read(
                 Statement::new(
-                    "SELECT id FROM task WHERE (state = 'pending' AND next_at < :due AND updated_at < :due) OR \
-                     (state = 'leased' AND lease_until < :stale AND updated_at < :due) ORDER BY updated_at LIMIT :limit",
+                    "SELECT id FROM task WHERE ((state = 'pending' AND next_at < :due AND updated_at < :due) OR \
+                     (state = 'leased' AND lease_until < :stale AND updated_at < :due)) \
+                     AND NOT EXISTS (SELECT 1 FROM paused_queue p WHERE p.queue = task.queue) ORDER BY updated_at LIMIT :limit",
                 )
                 .int("due", step.now.saturating_sub(overdue_ms))
                 .int("stale", step.now.saturating_sub(self.takeover_grace_ms))
@@ -85,6 +87,7 @@ impl Catalog {
             "DELETE FROM session WHERE expires_at < :now",
             "DELETE FROM password_reset WHERE expires_at < :now",
             "DELETE FROM invitation WHERE expires_at < :now",
+            "DELETE FROM used_once WHERE expires_at < :now",
         ] {
             self.write(Statement::new(sql).int("now", now)).await?;
         }

@@ -98,9 +98,10 @@ pub fn parse(text: &str) -> Result<Vec<Cue>, CaptionsError> {
     Ok(cues)
 }
 
-/// The cues as a WebVTT file.
+/// The cues as a WebVTT file, which is an HLS segment too: its clock is that of the pictures (RFC 8216, 3.5), whose
+/// timestamps begin with the asset. Readers that are no HLS players skip that header.
 pub fn to_webvtt(cues: &[Cue]) -> String {
-    let mut text = String::from("WEBVTT\n");
+    let mut text = String::from("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000\n");
     for cue in cues {
         let _ = write!(text, "\n{} --> {}\n{}\n", stamp(cue.start_ms), stamp(cue.end_ms), cue.text);
     }
@@ -233,7 +234,11 @@ mod tests {
         let read = parse(srt).unwrap();
         assert_eq!(read, [cue(1_000, 2_000, "<i>first</i>"), cue(5_500, 6_000, "Über &amp; aus")]);
         let written = to_webvtt(&read);
-        assert!(written.starts_with("WEBVTT\n\n00:00:01.000 --> 00:00:02.000\n<i>first</i>\n\n"), "{written}");
+        let header = "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000\n";
+        assert!(
+            written.starts_with(&format!("{header}\n00:00:01.000 --> 00:00:02.000\n<i>first</i>\n\n")),
+            "{written}"
+        );
         assert_eq!(parse(&written).unwrap(), read);
     }
 

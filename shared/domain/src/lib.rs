@@ -16,8 +16,10 @@ pub mod policy;
 pub mod progress;
 pub mod retry;
 pub mod review_mail;
+pub mod scaling;
 pub mod state;
 pub mod upload;
+pub mod webhook;
 
 pub use ladder::{Rung, ladder};
 pub use plan::{Chunk, chunks};

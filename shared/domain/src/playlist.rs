@@ -2,7 +2,9 @@
 //!
 //! Guarantee: playlists name a contiguous prefix of committed runs, all video renditions the same one. A list that is
 //! written later strictly extends the earlier one. Target duration is fixed; `EVENT` while growing, `VOD` at the end.
+//! Captions are no part of what is written: a master gets them as it is handed out, and is the same text without them.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
@@ -171,6 +173,64 @@ pub fn master(variants: &[Variant], audio: Option<&AudioRendition>) -> String {
     text
 }
 
+/// Captions in one language, as a master names them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subtitles {
+    /// URI of their media playlist.
+    pub uri: String,
+    /// A language tag (BCP 47).
+    pub language: String,
+    /// For people.
+    pub label: String,
+}
+
+/// A master playlist of ours with captions in it: one group, of which every variant makes use (RFC 8216, 4.3.4.1 and
+/// 4.3.4.2.1). None is shown unless the viewer, or the viewer's system, asks for its language.
+pub fn with_subtitles(master: &str, subtitles: &[Subtitles]) -> String {
+    if subtitles.is_empty() {
+        return master.to_owned();
+    }
+    let mut group = Some(group_of(subtitles));
+    let mut text = String::new();
+    for line in master.lines() {
+        if line.starts_with("#EXT-X-STREAM-INF:") {
+            text.push_str(&group.take().unwrap_or_default());
+            let _ = writeln!(text, "{line},SUBTITLES=\"captions\"");
+        } else {
+            let _ = writeln!(text, "{line}");
+        }
+    }
+    text
+}
+
+/// A quoted string holds neither quotes nor line ends; names of one group differ (RFC 8216, 4.2 and 4.3.4.1.1).
+fn group_of(subtitles: &[Subtitles]) -> String {
+    let (mut text, mut names) = (String::new(), BTreeSet::new());
+    for Subtitles { uri, language, label } in subtitles {
+        let mut name: String = label.chars().filter(|c| !c.is_control()).collect::<String>().replace('"', "'");
+        while !names.insert(name.clone()) {
+            let _ = write!(name, " ({language})");
+        }
+        let _ = writeln!(
+            text,
+            "#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"captions\",NAME=\"{name}\",LANGUAGE=\"{language}\",DEFAULT=NO,\
+             AUTOSELECT=YES,FORCED=NO,URI=\"{uri}\""
+        );
+    }
+    text
+}
+
+/// The media playlist of a captions file: one segment as long as the asset, whole from the first moment on. Only a list
+/// that is `VOD` may have another target duration than the pictures' (RFC 8216, 6.2.4).
+pub fn captions_list(file: &str, duration_ms: u64) -> String {
+    let seconds = duration_ms.max(1) as f64 / 1_000.0;
+    format!(
+        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{}\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n\
+         #EXTINF:{seconds:.3},\n{file}\n#EXT-X-ENDLIST\n",
+        seconds.ceil()
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,5 +286,52 @@ mod tests {
         ));
         let alone = master(&[], Some(&audio));
         assert!(alone.contains("#EXT-X-STREAM-INF:BANDWIDTH=128000,CODECS=\"mp4a.40.2\"\naudio.m3u8\n"));
+    }
+    #[test]
+    fn captions_make_one_group_that_every_variant_uses() {
+        let variant = |name: &str| Variant {
+            uri: format!("{name}.m3u8"),
+            codecs: "avc1.64001f".into(),
+            width: 16,
+            height: 9,
+            bandwidth: 9,
+            average: None,
+            fps: None,
+        };
+        let audio = AudioRendition { uri: "audio.m3u8".into(), codecs: "mp4a.40.2".into(), bandwidth: 1 };
+        let subtitles = |language: &str, label: &str| Subtitles {
+            uri: format!("captions/{language}.m3u8"),
+            language: language.into(),
+            label: label.into(),
+        };
+        let all = [subtitles("de", "Deut\"sch\n"), subtitles("de-AT", "Deut'sch"), subtitles("en", "English")];
+        for (plain, variants) in [
+            (master(&[variant("720p"), variant("360p")], Some(&audio)), 2),
+            (master(&[variant("720p")], None), 1),
+            (master(&[], Some(&audio)), 1),
+        ] {
+            assert_eq!(with_subtitles(&plain, &[]), plain);
+            let text = with_subtitles(&plain, &all);
+            assert_eq!(text.matches(",SUBTITLES=\"captions\"\n").count(), variants);
+            let (before, after) = text.split_once("#EXT-X-STREAM-INF:").unwrap();
+            assert!(!after.contains("TYPE=SUBTITLES"));
+            let names: Vec<&str> = before.split("GROUP-ID=\"captions\",NAME=\"").skip(1).collect();
+            assert!(names[0].starts_with("Deut'sch\",LANGUAGE=\"de\",DEFAULT=NO,"), "{before}");
+            assert!(names[1].starts_with("Deut'sch (de-AT)\",LANGUAGE=\"de-AT\","), "{before}");
+            assert!(names[2].ends_with("FORCED=NO,URI=\"captions/en.m3u8\"\n"), "{before}");
+            let without: String = text
+                .lines()
+                .filter(|line| !line.contains("TYPE=SUBTITLES"))
+                .map(|line| format!("{}\n", line.trim_end_matches(",SUBTITLES=\"captions\"")))
+                .collect();
+            assert_eq!(without, plain, "nothing else has changed");
+        }
+    }
+
+    #[test]
+    fn a_captions_file_is_one_segment_as_long_as_the_asset() {
+        let text = captions_list("en-01.vtt", 61_250);
+        assert!(text.contains("#EXT-X-TARGETDURATION:62\n") && text.contains("#EXT-X-PLAYLIST-TYPE:VOD\n"));
+        assert!(text.ends_with("#EXTINF:61.250,\nen-01.vtt\n#EXT-X-ENDLIST\n"), "{text}");
     }
 }

@@ -6,6 +6,7 @@
 //! - each message has a tokio task and a keeper of its own; a panic or an error of one never touches another;
 //! - the keeper has stopped, and its last request has ended, before the message is deleted, given back or dead-lettered;
 //! - a message whose lease was lost is not answered at all;
+//! - while its queue is paused nothing new is taken, and what is at work goes on;
 //! - at a shutdown, parked receives end within a second, handlers finish within the grace with their heartbeat on, and
 //!   what remains is given back with visibility 0, never deleted; all has ended when the grace has, but for last calls
 //!   that are not answered, which get a second each.
@@ -29,6 +30,7 @@ use crate::clock::Clock;
 use crate::health::{Beat, Flag, Health};
 use crate::heart::Heart;
 use crate::outcome::{Outcome, full_jitter};
+use crate::pause::Gate;
 use crate::protection::ScaleInProtection;
 use crate::queue::{BoxFuture, Delivery, Queue, QueueError};
 use crate::shutdown::Shutdown;
@@ -88,6 +90,7 @@ pub struct Consumer {
     beat: Beat,
     reachable: Flag,
     protection: Option<ScaleInProtection>,
+    gate: Gate,
 }
 
 impl std::fmt::Debug for Consumer {
@@ -120,7 +123,15 @@ impl Consumer {
             clock,
             shutdown,
             protection: None,
+            gate: Gate::open(),
         }
+    }
+
+    /// Takes nothing while the gate is closed.
+    #[must_use]
+    pub fn with_gate(mut self, gate: Gate) -> Self {
+        self.gate = gate;
+        self
     }
 
     /// Protects this ECS task while a message is at work.
@@ -148,6 +159,12 @@ impl Consumer {
         let mut wait = Duration::ZERO;
         while let Some(mut permits) = self.free_slots().await {
             self.beat.tick();
+            if self.gate.is_closed() {
+                drop(permits);
+                self.opened().await;
+                wait = Duration::ZERO;
+                continue;
+            }
             let asked_at = Instant::now();
             let Some(answer) = self.receive(permits.len(), wait).await else {
                 break;
@@ -159,7 +176,7 @@ impl Consumer {
                     wait = self.settings.wait;
                     for delivery in deliveries {
                         match permits.pop() {
-                            Some(permit) if !draining.is_cancelled() => {
+                            Some(permit) if !draining.is_cancelled() && !self.gate.is_closed() => {
                                 self.running.spawn(self.clone().serve(
                                     Arc::clone(&handler),
                                     delivery,
@@ -205,8 +222,21 @@ impl Consumer {
         Some(permits)
     }
 
-    /// One receive; when draining begins it may still bring something for a second, then it is dropped (`None`). A
-    /// message that the queue hands to a dropped receive comes back after its visibility.
+    /// Waits until the queue is no longer paused, or the process drains.
+    async fn opened(&self) {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.shutdown.draining().cancelled() => return,
+                () = self.gate.opened() => return,
+                () = tokio::time::sleep(BEAT) => self.beat.tick(),
+            }
+        }
+    }
+
+    /// One receive; when draining begins it may still bring something for a second, then it is dropped (`None`); at a
+    /// pause the same, with an answer of nothing. A message that the queue hands to a dropped receive comes back after its
+    /// visibility.
     async fn receive(&self, max: usize, wait: Duration) -> Option<Result<Vec<Delivery>, QueueError>> {
         let mut receiving = self.queue.receive(max, self.settings.visibility, wait);
         loop {
@@ -214,6 +244,9 @@ impl Consumer {
                 biased;
                 answer = &mut receiving => return Some(answer),
                 () = self.shutdown.draining().cancelled() => return timeout(PARKED_RECEIVE, receiving).await.ok(),
+                () = self.gate.closed() => {
+                    return Some(timeout(PARKED_RECEIVE, receiving).await.unwrap_or_else(|_elapsed| Ok(Vec::new())));
+                }
                 // A queue that is slow to answer is no reason to restart this process.
                 () = tokio::time::sleep(BEAT) => self.beat.tick(),
             }

@@ -12,6 +12,7 @@ use crate::clock::{Clock, Ids};
 use crate::config::{Config, ConfigError};
 use crate::consumer::{Consumer, Settings};
 use crate::health::Health;
+use crate::pause::Paused;
 use crate::protection::ScaleInProtection;
 use crate::queues::{QueueName, Queues, QueuesError};
 use crate::shutdown::Shutdown;
@@ -49,6 +50,8 @@ pub struct Context {
     pub health: Health,
     /// Scale-in protection, on ECS.
     pub protection: Option<ScaleInProtection>,
+    /// Queues of which nothing is taken.
+    pub paused: Paused,
 }
 
 impl Context {
@@ -76,6 +79,7 @@ impl Context {
             shutdown,
             health,
             protection: ScaleInProtection::from_env(),
+            paused: Paused::default(),
         })
     }
 
@@ -97,7 +101,8 @@ impl Context {
             self.shutdown.clone(),
             &self.health,
         )
-        .with_protection(self.protection.clone()))
+        .with_protection(self.protection.clone())
+        .with_gate(self.paused.gate(queue)))
     }
 }
 

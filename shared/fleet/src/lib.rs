@@ -23,6 +23,7 @@ mod letters;
 #[cfg(test)]
 mod memory;
 pub mod outcome;
+pub mod pause;
 pub mod protection;
 pub mod queue;
 pub mod queues;
@@ -39,6 +40,7 @@ pub use context::{Context, ContextError};
 pub use health::Health;
 pub use heart::{Heart, Lease, LeaseState, LostCause};
 pub use outcome::{Outcome, full_jitter};
+pub use pause::Paused;
 pub use protection::ScaleInProtection;
 pub use queue::{BoxFuture, Delivery, Queue, QueueError};
 pub use queues::{QueueName, Queues, QueuesError};

@@ -5,6 +5,9 @@
 //! 1. *draining*: no new message is received; handlers go on with their heartbeat for most of the grace;
 //! 2. *interrupted*: handlers checkpoint and give their messages back;
 //! 3. *over*: the grace is over, or a second signal came (*aborted*); each last word takes at most a second.
+//!
+//! A process that *retires* (SIGUSR1) drains without a grace: nobody waits for its end, so it finishes what it has, however
+//! long that is within the limits of its tasks. A SIGTERM meanwhile starts the grace.
 
 use std::time::Duration;
 
@@ -19,6 +22,7 @@ const WIND_UP: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     draining: CancellationToken,
+    begun: CancellationToken,
     interrupted: CancellationToken,
     over: CancellationToken,
     aborted: CancellationToken,
@@ -30,6 +34,7 @@ impl Shutdown {
     pub fn new(grace: Duration) -> Self {
         Self {
             draining: CancellationToken::new(),
+            begun: CancellationToken::new(),
             interrupted: CancellationToken::new(),
             over: CancellationToken::new(),
             aborted: CancellationToken::new(),
@@ -40,9 +45,10 @@ impl Shutdown {
     /// Begins to drain; interrupts shortly before the grace is over. Later calls change nothing. Call it inside a tokio
     /// runtime.
     pub fn begin(&self) {
-        if self.draining.is_cancelled() {
+        if self.begun.is_cancelled() {
             return;
         }
+        self.begun.cancel();
         self.draining.cancel();
         let (shutdown, wind_up) = (self.clone(), WIND_UP.min(self.grace / 4));
         tokio::spawn(async move {
@@ -53,8 +59,14 @@ impl Shutdown {
         });
     }
 
+    /// Drains without a grace: whatever is at work is finished.
+    pub fn retire(&self) {
+        self.draining.cancel();
+    }
+
     /// Ends the process at once.
     pub fn abort(&self) {
+        self.begun.cancel();
         self.draining.cancel();
         self.interrupted.cancel();
         self.over.cancel();
@@ -91,12 +103,21 @@ impl Shutdown {
         self.grace
     }
 
-    /// Listens for SIGTERM and SIGINT from now on: the first drains, the second aborts, the third exits with code 130.
+    /// Listens for SIGTERM and SIGINT from now on: the first drains, the second aborts, the third exits with code 130. SIGUSR1
+    /// retires.
     pub fn listen(&self) -> std::io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
 
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut retire = signal(SignalKind::user_defined1())?;
+        let retired = self.clone();
+        tokio::spawn(async move {
+            if retire.recv().await.is_some() {
+                tracing::info!(signal = "SIGUSR1", "retiring: what is at work is finished");
+                retired.retire();
+            }
+        });
         let shutdown = self.clone();
         tokio::spawn(async move {
             for count in 1_u32.. {
@@ -138,6 +159,19 @@ mod tests {
         shutdown.over().cancelled().await;
         assert_eq!(began.elapsed(), MAX_GRACE);
         assert!(!shutdown.aborted().is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_retires_has_all_the_time_until_somebody_waits_for_the_end() {
+        let shutdown = Shutdown::new(Duration::from_secs(20));
+        shutdown.retire();
+        assert!(shutdown.is_draining());
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        assert!(!shutdown.interrupted().is_cancelled());
+        let began = tokio::time::Instant::now();
+        shutdown.begin();
+        shutdown.interrupted().cancelled().await;
+        assert_eq!(began.elapsed(), Duration::from_secs(15));
     }
 
     #[tokio::test(start_paused = true)]

@@ -288,6 +288,31 @@ data! {
 }
 
 impl Event {
+    /// Every type that the event log holds: all but `job.progressed.v1`.
+    pub const LOGGED: [&'static str; 21] = [
+        "asset.uploaded.v1",
+        "asset.refused.v1",
+        "asset.probed.v1",
+        "asset.playable.v1",
+        "asset.ready.v1",
+        "asset.failed.v1",
+        "asset.deleting.v1",
+        "asset.restored.v1",
+        "asset.deleted.v1",
+        "approval.requested.v1",
+        "approval.granted.v1",
+        "approval.declined.v1",
+        "approval.expired.v1",
+        "job.queued.v1",
+        "job.started.v1",
+        "job.succeeded.v1",
+        "job.failed.v1",
+        "job.cancelled.v1",
+        "rendition.completed.v1",
+        "thumbnail.ready.v1",
+        "task.dead_lettered.v1",
+    ];
+
     /// The type with its major version.
     pub fn type_name(&self) -> &'static str {
         match self {

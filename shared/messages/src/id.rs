@@ -41,6 +41,8 @@ ids! {
     Mail, MailId, "eml";
     /// One review: an asset that waits, or waited, for people's verdict.
     Review, ReviewId, "rev";
+    /// One webhook: an endpoint that hears of events.
+    Webhook, WebhookId, "whk";
 }
 
 #[cfg(test)]

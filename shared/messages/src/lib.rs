@@ -20,7 +20,9 @@ pub mod task;
 pub mod trace;
 
 pub use event::{CloudEvent, Event};
-pub use id::{ApiKeyId, AssetId, EventId, InvitationId, JobId, MailId, ReviewId, SessionId, TaskId, UploadId, UserId};
+pub use id::{
+    ApiKeyId, AssetId, EventId, InvitationId, JobId, MailId, ReviewId, SessionId, TaskId, UploadId, UserId, WebhookId,
+};
 pub use letter::Letter;
 pub use notification::{Notification, NotificationError, ObjectChange, ObjectEvent};
 pub use object::{ObjectRef, SourceIdentity};

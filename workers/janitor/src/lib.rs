@@ -126,6 +126,7 @@ impl Janitor {
         self.beat.tick();
         told("events", self.trim_events().await);
         told("mails", self.trim_mails().await);
+        told("deliveries", self.trim_deliveries().await);
         told("credentials", self.trim_credentials().await);
         self.beat.tick();
         if Instant::now() >= seldom.doorbells {

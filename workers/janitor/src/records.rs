@@ -7,6 +7,9 @@ use crate::Janitor;
 /// Long enough to answer "was it sent?"; addresses are kept no longer.
 const MAILS_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
+/// As long as a webhook's owner can see what was sent, and send it again.
+const DELIVERIES_KEPT: Duration = Duration::from_secs(7 * 86_400);
+
 impl Janitor {
     /// The event log is kept for a time; positions go on, and a client that comes later is told to start anew.
     pub(crate) async fn trim_events(&self) -> anyhow::Result<u64> {
@@ -24,5 +27,10 @@ impl Janitor {
     pub(crate) async fn trim_mails(&self) -> anyhow::Result<u64> {
         let expired = self.catalog.expire_mail(self.context.clock.now_ms()).await?;
         Ok(expired + self.catalog.trim_mail(self.before(MAILS_KEPT)).await?)
+    }
+
+    /// Deliveries to webhooks, whatever became of them.
+    pub(crate) async fn trim_deliveries(&self) -> anyhow::Result<u64> {
+        Ok(self.catalog.trim_deliveries(self.before(DELIVERIES_KEPT)).await?)
     }
 }

@@ -15,7 +15,7 @@ use reelfleet_fleet::health::Beat;
 use reelfleet_fleet::{Clock, Context, Ids};
 use reelfleet_messages::AssetId;
 use reelfleet_messages::event::JobProgressed;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{Notify, OnceCell, Semaphore};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,6 +25,7 @@ use crate::Settings;
 use crate::frame::Fact;
 use crate::latest::Latest;
 use crate::stream::{Log, PAGE, Stream};
+use crate::watch::Watched;
 
 /// Streams read at once; the Data API has a quota of calls.
 const READS: usize = 16;
@@ -53,10 +54,12 @@ pub(crate) struct Shared {
     pub(crate) replays: Semaphore,
     pub(crate) handshakes: Arc<Semaphore>,
     reads: Arc<Semaphore>,
+    news: Arc<Notify>,
     log: Arc<dyn Log>,
     streams: Mutex<HashMap<String, Held>>,
     users: Mutex<HashMap<(String, String), u32>>,
     owners: Mutex<HashMap<AssetId, String>>,
+    pub(crate) watched: Watched,
     latest: Arc<Latest>,
     next_id: AtomicU64,
     connections: TaskTracker,
@@ -106,11 +109,13 @@ impl Hub {
             replays: Semaphore::new(REPLAYS),
             handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
             reads: Arc::new(Semaphore::new(READS)),
+            news: Arc::default(),
             log: Arc::new(catalog.clone()),
             catalog,
             streams: Mutex::default(),
             users: Mutex::default(),
             owners: Mutex::default(),
+            watched: Watched::default(),
             latest: Arc::default(),
             next_id: AtomicU64::new(0),
             connections: TaskTracker::new(),
@@ -123,6 +128,11 @@ impl Hub {
     pub async fn empty(&self) {
         self.0.connections.close();
         self.0.connections.wait().await;
+    }
+
+    /// Rung by every event that is not progress.
+    pub(crate) fn news(&self) -> Arc<Notify> {
+        self.0.news.clone()
     }
 
     pub(crate) fn log(&self) -> &dyn Log {
@@ -198,6 +208,7 @@ impl Hub {
     /// An event was published: progress is passed on, for all others the bells of its streams ring.
     pub(crate) async fn heard(&self, fact: &Fact) -> Result<(), CatalogError> {
         if fact.kind != PROGRESS {
+            self.0.news.notify_one();
             self.live(OPS_STREAM).iter().for_each(|stream| stream.ring());
             self.live(&review_stream(&fact.tenant)).iter().for_each(|stream| stream.ring());
             self.touched(fact).await?.iter().for_each(|stream| stream.ring());

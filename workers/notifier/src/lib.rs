@@ -7,8 +7,10 @@
 //! - a client that says what it has seen gets what it missed, then the rest ([`session`]);
 //! - a client that reads slowly delays nobody: its queue is bounded, progress in it is coalesced, and when it is full the
 //!   connection ends and may be resumed ([`queue`]);
-//! - a topic is authorised when it is subscribed and again at every delivery;
-//! - mails to one person leave at least once, with one Message-ID ([`mail`]).
+//! - a topic is authorised when it is subscribed and again at every delivery; a connection ends soon after what let it
+//!   in;
+//! - mails to one person leave at least once, with one Message-ID ([`mail`]);
+//! - webhooks hear of each event until they take it, in order per asset ([`webhooks`]).
 //!
 //! The protocol is `reelfleet_messages::realtime`, the same over both transports.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -26,6 +28,8 @@ pub mod session;
 mod settings;
 mod sse;
 pub mod stream;
+mod watch;
+mod webhooks;
 mod ws;
 
 use std::time::Duration;
@@ -71,10 +75,14 @@ pub async fn serve(
         }
         None => tokio::spawn(mail::warn_without_server(context.clone(), catalog.clone())),
     };
+    let webhooks = webhooks::Sender::new(&context, &catalog, &settings)?;
+    let every = Duration::from_secs(settings.webhook_seconds);
     let hub = Hub::start(&context, catalog, settings).await.context("the epoch of the event log can't be read")?;
     tracing::info!(address = %listener.local_addr()?, "notifier listens");
     let bell = tokio::spawn(Doorbell::new(&context, hub.clone()).run(context.shutdown.clone()));
+    let webhooks = webhooks.map(|sender| tokio::spawn(sender.run(every, hub.news(), context.health.beat("webhooks"))));
     let check = tokio::spawn(hub.clone().check_for_lost_doorbells(context.health.beat("notifier check")));
+    let watch = tokio::spawn(hub.clone().put_out_whoever_is_not_let_in_any_more(context.health.beat("notifier watch")));
     let draining = context.shutdown.draining().clone();
     let drained = draining.clone();
     let serving =
@@ -87,8 +95,12 @@ pub async fn serve(
         }
     }
     check.await?;
+    watch.await?;
     bell.await?;
     mails.await?;
+    if let Some(webhooks) = webhooks {
+        webhooks.await?;
+    }
     Ok(())
 }
 

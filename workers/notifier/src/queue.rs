@@ -69,6 +69,8 @@ pub enum End {
     Draining,
     /// The client is gone.
     Gone,
+    /// What let the client in has ended, or may do less now.
+    Over,
     /// Something on our side failed.
     Internal,
 }

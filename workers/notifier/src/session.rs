@@ -17,6 +17,7 @@ use crate::frame;
 use crate::hub::{Hub, Place, Seat};
 use crate::queue::{End, Entry, Outbound};
 use crate::stream::{self, Member, Stream};
+use crate::watch::Watch;
 
 /// Topics of one connection.
 const MAX_TOPICS: usize = 64;
@@ -111,6 +112,7 @@ pub(crate) struct Session {
     pub(crate) positions: BTreeMap<String, i64>,
     _seats: Vec<Seat>,
     _place: Place,
+    _watch: Watch,
 }
 
 impl Drop for Session {
@@ -130,6 +132,7 @@ pub(crate) async fn open(hub: &Hub, who: Principal, wish: Wish) -> Result<Sessio
     let (id, who) = (hub.0.ids.uuid().simple().to_string(), Arc::new(who));
     let queue = Arc::new(Outbound::default());
     let member_id = hub.next_id();
+    let watch = hub.watch(member_id, &who, &queue);
     let same_epoch = wish.epoch.as_deref().is_none_or(|epoch| epoch == hub.0.epoch);
     let mut opened = Opened { resumed: !wish.since.is_empty(), ..Opened::default() };
     for (topic, name) in topics {
@@ -170,7 +173,7 @@ pub(crate) async fn open(hub: &Hub, who: Principal, wish: Wish) -> Result<Sessio
     }
     // Its handle is not kept: it would keep the task's memory for the life of the connection.
     tokio::spawn(catch_up(hub.clone(), opened.follows));
-    Ok(Session { id, queue, positions: opened.seen, _seats: opened.seats, _place: place })
+    Ok(Session { id, queue, positions: opened.seen, _seats: opened.seats, _place: place, _watch: watch })
 }
 
 #[derive(Default)]
@@ -228,6 +231,7 @@ pub(crate) fn goodbye(end: End) -> Option<(Utf8Bytes, Duration)> {
     let (code, spread) = match end {
         End::Slow => ("slow_consumer", SLOW),
         End::Draining => ("draining", SPREAD),
+        End::Over => ("unauthenticated", SLOW),
         End::Internal | End::Gone => return None,
     };
     let after = full_jitter(spread, spread, 0);

@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 use lettre::message::Mailbox;
+use reelfleet_access::targets::Exceptions;
+use reelfleet_domain::webhook::PAUSES_S;
 
 use crate::mail::SmtpServer;
 
@@ -37,6 +39,21 @@ pub struct Settings {
     /// Seconds for which what is ready or failed is gathered into one mail per uploader
     #[arg(long, env = "REELFLEET_NOTICE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub notice_seconds: u64,
+    /// Secret that the secrets of webhooks are made of, at least 32 bytes; the same for all gateways and notifiers. Without it no webhook is sent
+    #[arg(long, env = "REELFLEET_WEBHOOK_SECRET", hide_env_values = true)]
+    pub webhook_secret: Option<String>,
+    /// Hosts that webhooks may go to though they are private or without TLS: `host` or `host:port`, separated by commas
+    #[arg(long, env = "REELFLEET_WEBHOOK_ALLOW", default_value = "")]
+    pub webhook_allow: Exceptions,
+    /// Seconds that a webhook's endpoint may take to answer
+    #[arg(long, env = "REELFLEET_WEBHOOK_TIMEOUT_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=30))]
+    pub webhook_timeout_seconds: u64,
+    /// Seconds before the second, third … attempt of a webhook's delivery
+    #[arg(long, env = "REELFLEET_WEBHOOK_PAUSES", value_delimiter = ',', default_values_t = PAUSES_S)]
+    pub webhook_pauses: Vec<u64>,
+    /// Seconds between two looks for webhooks' deliveries that are due
+    #[arg(long, env = "REELFLEET_WEBHOOK_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub webhook_seconds: u64,
 }
 
 impl Settings {

@@ -260,6 +260,7 @@ async fn end(socket: &mut WebSocket, over: Over) {
             let (code, reason) = match end {
                 End::Slow => (close::SLOW_CONSUMER, "slow_consumer"),
                 End::Draining => (SERVICE_RESTART, "draining"),
+                End::Over => (close::UNAUTHENTICATED, "unauthenticated"),
                 End::Internal | End::Gone => (close::INTERNAL, "internal"),
             };
             (session::goodbye(end).map(|(text, _)| text), code, reason)

@@ -2,7 +2,7 @@
 
 use reelfleet_catalog::Catalog;
 use reelfleet_catalog::access::ApiKeyRow;
-use reelfleet_catalog::accounts::{ACTIVE, DISABLED, Invitation, NewSession, User, UserChange};
+use reelfleet_catalog::accounts::{ACTIVE, DISABLED, Invitation, NewAccount, NewSession, User, UserChange};
 use reelfleet_catalog::audit::AuditEntry;
 use reelfleet_catalog::mail::NewMail;
 use reelfleet_catalog::sessions::Rotated;
@@ -47,7 +47,8 @@ fn noted(what: &str, subject: &UserId) -> AuditEntry {
 async fn sign_up(catalog: &Catalog, user: &User, invitation: Option<&InvitationId>) -> Option<SessionId> {
     let session = session();
     let noted = noted("user.signed_up", &user.id);
-    match catalog.sign_up(&step(NOW), user, &session, ALL, invitation, &noted).await {
+    let account = NewAccount { user, session: &session, first_roles: ALL, invitation, identity: None };
+    match catalog.sign_up(&step(NOW), &account, &noted).await {
         Ok(()) => Some(session.id),
         Err(error) if error.is_conflict() => None,
         Err(error) => panic!("{error}"),
@@ -109,6 +110,8 @@ async fn changed(catalog: &Catalog, first: &User) {
     catalog.change_user(&step(NOW), &second.id, &out, &noted("user.changed", &second.id)).await.unwrap();
     let row = catalog.session(&begun.id).await.unwrap().unwrap();
     assert!(!row.is_live(NOW) && row.revoked_at == Some(NOW));
+    let two = catalog.sessions(&[begun.id, SessionId::from_uuid(id())]).await.unwrap();
+    assert_eq!(two, [row], "those that there are");
     let rotated = catalog.rotate_session(NOW, &begun.id, 1, GRACE, NOW + LIFE).await.unwrap();
     assert_eq!(rotated, Rotated::Over);
     let back = UserChange { version: 3, name: "M", roles: "user", state: ACTIVE };
@@ -238,6 +241,8 @@ async fn keys(catalog: &Catalog) {
     };
     catalog.add_api_key(&key).await.unwrap();
     assert_eq!(catalog.api_keys_of("people", &key.owner, 10).await.unwrap(), std::slice::from_ref(&key));
+    let many: Vec<ApiKeyId> = (0..30).map(|_| ApiKeyId::from_uuid(id())).chain([key.id]).collect();
+    assert_eq!(catalog.api_keys(&many).await.unwrap(), std::slice::from_ref(&key));
     assert_eq!(catalog.api_keys_of("people", "other", 10).await.unwrap(), []);
     assert_eq!(catalog.api_keys_of("other", &key.owner, 10).await.unwrap(), []);
     let used = async || catalog.api_key(&key.id).await.unwrap().unwrap().last_used_at;

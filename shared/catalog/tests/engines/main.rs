@@ -10,11 +10,14 @@ mod deletions;
 mod detailing;
 mod endpoint;
 mod fallbacks;
+mod identities;
 mod letters;
 mod mails;
 mod noticing;
+mod scaling;
 mod storm;
 mod story;
+mod webhooks;
 
 use endpoint::Endpoint;
 

@@ -118,6 +118,7 @@ pub async fn tell(endpoint: &Endpoint) {
     migrations(&catalog).await;
     keys_and_tickets(&catalog).await;
     crate::accounts::tell(&catalog).await;
+    crate::identities::tell(&catalog).await;
     let asset = uploads(&catalog).await;
     let film = land(&catalog, "in/film", None, asset).await;
     leases(&catalog, &film).await;
@@ -132,6 +133,8 @@ pub async fn tell(endpoint: &Endpoint) {
     crate::mails::tell(&catalog).await;
     crate::approvals::tell(&catalog).await;
     crate::noticing::tell(&catalog).await;
+    crate::webhooks::tell(&catalog, "ops").await;
+    crate::scaling::tell(&catalog).await;
     outbox(&catalog).await;
 }
 
@@ -167,6 +170,7 @@ async fn keys_and_tickets(catalog: &Catalog) {
         tenant: "default".into(),
         owner: "ann".into(),
         scopes: "realtime".into(),
+        drawn_by: ApiKeyId::from_uuid(id()).to_string(),
         origin: None,
         expires_at: NOW + 5,
     };
@@ -389,7 +393,7 @@ async fn published(catalog: &Catalog, film: &Landed, publish: &NewTask) {
     assert_eq!(catalog.live_assets_of_key("up", "in/film").await.unwrap().len(), 0, "it has ended");
     assert_eq!(catalog.assets_of_key("default", "up", "in/film", 10).await.unwrap().len(), 1);
     assert_eq!(catalog.assets_of_key("other", "up", "in/film", 10).await.unwrap().len(), 0);
-    assert_eq!(catalog.asset_state(&film.asset).await.unwrap(), Some(("default".into(), AssetState::Ready)));
+    assert_eq!(catalog.asset_state(&film.asset).await.unwrap(), Some((AssetState::Ready, false)));
 }
 
 async fn pictures_and_ends(catalog: &Catalog) {

@@ -1,5 +1,7 @@
 //! Golden samples and schemas: what is published can't change by accident. `UPDATE_GOLDEN=1` writes them anew.
 
+mod asyncapi;
+
 use super::*;
 use crate::realtime::{ClientFrame, ServerFrame};
 use crate::task::TaskEnvelope;
@@ -82,12 +84,16 @@ fn samples() -> Vec<Event> {
     ]
 }
 
+fn cloud(event: Event) -> CloudEvent {
+    let id = EventId::from_uuid(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0003));
+    CloudEvent::new(id, "default", 1_790_000_000_123, Some(TraceParent::new(1, 2)), event)
+}
+
 #[test]
 fn every_event_keeps_its_golden_form() {
     for event in samples() {
         let name = event.type_name();
-        let id = EventId::from_uuid(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0003));
-        let cloud = CloudEvent::new(id, "default", 1_790_000_000_123, Some(TraceParent::new(1, 2)), event);
+        let cloud = cloud(event);
         golden(&format!("samples/{name}.json"), &serde_json::to_string_pretty(&cloud).unwrap());
         let back: CloudEvent = serde_json::from_str(&cloud.to_json()).unwrap();
         assert_eq!(back, cloud);
@@ -110,4 +116,15 @@ fn codes_read_the_same_in_json_and_in_rows() {
     {
         assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
     }
+}
+
+#[test]
+fn the_list_of_types_is_whole() {
+    let logged: Vec<&str> =
+        samples().iter().map(Event::type_name).filter(|name| *name != "job.progressed.v1").collect();
+    let mut logged = logged;
+    logged.sort_unstable();
+    let mut listed = Event::LOGGED.to_vec();
+    listed.sort_unstable();
+    assert_eq!(listed, logged);
 }

@@ -6,6 +6,7 @@ mod mail;
 mod media;
 mod message;
 mod publish;
+mod scaling;
 mod storage;
 mod sweep;
 
@@ -19,6 +20,7 @@ pub use publish::{
     DuplicateSuppressed, EventPublished, EventPushed, HttpServed, OutboxRelayed, QueueDepth, RealtimeClients,
     WebhookAttempted,
 };
+pub use scaling::ScalingDecided;
 pub use storage::{BatchShortfall, ObjectBytes, ObjectReadResumed};
 pub use sweep::{AuditFound, SweepFailed, Swept};
 
@@ -28,6 +30,7 @@ pub(crate) fn describe() {
     mail::describe();
     media::describe();
     publish::describe();
+    scaling::describe();
     storage::describe();
     sweep::describe();
 }

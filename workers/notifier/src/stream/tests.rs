@@ -46,7 +46,12 @@ fn logged(position: i64, tenant: &str) -> Logged {
 
 fn member(id: u64) -> Member {
     let scopes = Scopes::of(&[Scope::Realtime]);
-    let who = Principal { tenant: "t".into(), owner: "o".into(), scopes, via: Via::Ticket };
+    let who = Principal {
+        tenant: "t".into(),
+        owner: "o".into(),
+        scopes,
+        via: Via::Key("key_01h455vb4pex5vsknk084sn02q".parse().unwrap()),
+    };
     Member { id, topic: Topic::Me, who: Arc::new(who), queue: Arc::default() }
 }
 

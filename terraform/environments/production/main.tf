@@ -1,0 +1,61 @@
+# For many people at once: private subnets, a database that does not sleep and has a second zone, two of what must be there.
+terraform {
+  required_version = ">= 1.10"
+  required_providers {
+    aws = { source = "hashicorp/aws", version = "~> 5.100" }
+  }
+  # The state names the origin's secret: keep it in a bucket that only deployers read (docs/deploy.md).
+}
+
+provider "aws" {
+  region = var.region
+  default_tags {
+    tags = { fleet = var.prefix }
+  }
+}
+
+# Certificates and firewall of CloudFront live there, whatever the region.
+provider "aws" {
+  alias  = "global"
+  region = "us-east-1"
+  default_tags {
+    tags = { fleet = var.prefix }
+  }
+}
+
+module "fleet" {
+  source = "../../modules/fleet"
+  providers = {
+    aws        = aws
+    aws.global = aws.global
+  }
+
+  prefix             = var.prefix
+  region             = var.region
+  domain             = var.domain
+  zone_id            = var.zone_id
+  image_tag          = var.image_tag
+  alert_emails       = var.alert_emails
+  monthly_budget_usd = var.monthly_budget_usd
+  origin_secret      = var.origin_secret
+  mail_from          = var.mail_from
+  sign_up            = var.sign_up
+  approval           = var.approval
+  reviewers          = var.reviewers
+  media_public_key   = var.media_public_key
+
+  network_profile = "private"
+  nat             = true
+  database        = { min_capacity = 1, max_capacity = 32, readers = 1, backup_days = 35 }
+  price_class     = "PriceClass_All"
+  log_days        = 90
+  sizes = {
+    gateway     = { cpu = 1024, memory = 2048, min = 2, max = 10 }
+    notifier    = { cpu = 1024, memory = 2048, min = 2, max = 10 }
+    metadata    = { cpu = 512, memory = 1024, min = 2, max = 10 }
+    janitor     = { cpu = 256, memory = 512, min = 1, max = 1 }
+    intake      = { cpu = 1024, memory = 2048, min = 2, max = 50 }
+    transcoder  = { cpu = 4096, memory = 8192, min = 0, max = 500 }
+    thumbnailer = { cpu = 2048, memory = 4096, min = 0, max = 50 }
+  }
+}

@@ -1,0 +1,279 @@
+# Who does what, with which environment, and may do what: least privilege for each.
+
+locals {
+  environment = {
+    AWS_REGION                   = var.region
+    REELFLEET_ACCOUNT            = local.account
+    REELFLEET_PREFIX             = var.prefix
+    REELFLEET_UPLOADS            = "${local.buckets.uploads}=${var.tenant}"
+    REELFLEET_OUTPUTS_BUCKET     = local.buckets.outputs
+    REELFLEET_PUBLIC_URL         = "https://${var.domain}"
+    REELFLEET_DB_RESOURCE_ARN    = module.database.arn
+    REELFLEET_DB_SECRET_ARN      = module.database.secret_arn
+    REELFLEET_DB_NAME            = module.database.name
+    REELFLEET_HEALTH_LISTEN      = "0.0.0.0:${local.ports.health}"
+    REELFLEET_LOG_FORMAT         = "json"
+    REELFLEET_VISIBILITY_SECONDS = "90"
+    REELFLEET_GRACE_SECONDS      = "100"
+    REELFLEET_APPROVAL           = var.approval
+    REELFLEET_REVIEWERS          = join(",", var.reviewers)
+  }
+
+  queue = { for name, queue in module.backbone.queues : name => queue.arn }
+  dlq   = { for name, queue in module.backbone.queues : name => queue.dead_letter_arn }
+  # The queues that tasks are sent to; intake and metadata hear topics.
+  task_queues = [for name in ["probe", "transcode", "express", "thumbnail"] : local.queue[name]]
+  uploads     = module.backbone.bucket_arns.uploads
+  outputs     = module.backbone.bucket_arns.outputs
+  doorbells   = "arn:${local.partition}:sqs:${var.region}:${local.account}:${var.prefix}-notifier-*"
+
+  # Rows, and what each process relays from its outbox: tasks and events.
+  everyone = [
+    {
+      Sid    = "Rows"
+      Effect = "Allow"
+      Action = [
+        "rds-data:BatchExecuteStatement", "rds-data:BeginTransaction", "rds-data:CommitTransaction",
+        "rds-data:ExecuteStatement", "rds-data:RollbackTransaction",
+      ]
+      Resource = module.database.arn
+    },
+    {
+      Sid      = "RowsSecret"
+      Effect   = "Allow"
+      Action   = ["secretsmanager:GetSecretValue"]
+      Resource = module.database.secret_arn
+    },
+    {
+      Sid      = "Key"
+      Effect   = "Allow"
+      Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+      Resource = module.key.arn
+    },
+    {
+      Sid      = "RelayTasks"
+      Effect   = "Allow"
+      Action   = ["sqs:GetQueueUrl", "sqs:SendMessage"]
+      Resource = local.task_queues
+    },
+    {
+      Sid      = "RelayEvents"
+      Effect   = "Allow"
+      Action   = ["sns:Publish"]
+      Resource = module.backbone.topic_arns["events"]
+    },
+  ]
+
+  # Takes messages of its queues, and gives up what is hopeless.
+  takes = {
+    for worker in distinct(compact([for queue in module.backbone.topology.queues : queue.worker])) : worker => [
+      {
+        Sid      = "Take"
+        Effect   = "Allow"
+        Action   = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:ReceiveMessage"]
+        Resource = [for name, queue in module.backbone.topology.queues : local.queue[name] if queue.worker == worker]
+      },
+      {
+        Sid      = "GiveUp"
+        Effect   = "Allow"
+        Action   = ["sqs:GetQueueUrl", "sqs:SendMessage"]
+        Resource = [for name, queue in module.backbone.topology.queues : local.dlq[name] if queue.worker == worker]
+      },
+    ]
+  }
+
+  # Reads sources. Without the right to list, what is gone would look like what is forbidden.
+  read_sources = [
+    {
+      Sid      = "ReadSources"
+      Effect   = "Allow"
+      Action   = ["s3:GetObject", "s3:GetObjectVersion"]
+      Resource = "${local.uploads}/*"
+    },
+    {
+      Sid      = "ListSources"
+      Effect   = "Allow"
+      Action   = ["s3:ListBucket", "s3:ListBucketVersions"]
+      Resource = local.uploads
+    },
+  ]
+  write_outputs = [
+    {
+      Sid      = "WriteOutputs"
+      Effect   = "Allow"
+      Action   = ["s3:GetObject", "s3:PutObject"]
+      Resource = "${local.outputs}/*"
+    },
+    {
+      Sid      = "ListOutputs"
+      Effect   = "Allow"
+      Action   = ["s3:ListBucket"]
+      Resource = local.outputs
+    },
+  ]
+  # ECS answers task protection by the task's own role.
+  protect = [{
+    Sid       = "Protect"
+    Effect    = "Allow"
+    Action    = ["ecs:GetTaskProtection", "ecs:UpdateTaskProtection"]
+    Resource  = "arn:${local.partition}:ecs:${var.region}:${local.account}:task/${var.prefix}/*"
+    Condition = { ArnEquals = { "ecs:cluster" = aws_ecs_cluster.fleet.arn } }
+  }]
+
+  plain = { environment = {}, secrets = {}, ports = [], target_group_arn = null }
+  workers = {
+    intake = merge(local.plain, {
+      image      = "media"
+      command    = ["worker", "intake"]
+      statements = concat(local.takes["intake"], local.read_sources, local.protect)
+    })
+    transcoder = merge(local.plain, {
+      image      = "media"
+      command    = ["worker", "transcoder"]
+      statements = concat(local.takes["transcoder"], local.read_sources, local.write_outputs, local.protect)
+    })
+    thumbnailer = merge(local.plain, {
+      image      = "media"
+      command    = ["worker", "thumbnailer"]
+      statements = concat(local.takes["thumbnailer"], local.read_sources, local.write_outputs, local.protect)
+    })
+    metadata = merge(local.plain, {
+      image   = "fleet"
+      command = ["worker", "metadata"]
+      statements = concat(local.takes["metadata"], local.read_sources, local.write_outputs, local.protect, [
+        {
+          Sid      = "LookAtQueues"
+          Effect   = "Allow"
+          Action   = ["sqs:GetQueueAttributes", "sqs:GetQueueUrl"]
+          Resource = concat(values(local.queue), values(local.dlq))
+        },
+        {
+          Sid      = "AnnounceLost"
+          Effect   = "Allow"
+          Action   = ["sqs:SendMessage"]
+          Resource = local.queue["intake"]
+        },
+      ])
+    })
+    notifier = merge(local.plain, {
+      image            = "fleet"
+      command          = ["worker", "notifier"]
+      ports            = [local.ports.notifier]
+      target_group_arn = module.edge.target_groups.notifier
+      environment = {
+        REELFLEET_NOTIFIER_LISTEN = "0.0.0.0:${local.ports.notifier}"
+        REELFLEET_MAIL_FROM       = var.mail_from
+      }
+      secrets = var.mail_from == "" ? {} : { REELFLEET_SMTP_URL = aws_secretsmanager_secret.secret["smtp"].arn }
+      statements = [
+        {
+          Sid    = "Doorbell"
+          Effect = "Allow"
+          Action = [
+            "sqs:CreateQueue", "sqs:DeleteMessage", "sqs:DeleteQueue", "sqs:GetQueueUrl", "sqs:ReceiveMessage",
+            "sqs:SetQueueAttributes", "sqs:TagQueue",
+          ]
+          Resource = local.doorbells
+        },
+        {
+          Sid      = "HearEvents"
+          Effect   = "Allow"
+          Action   = ["sns:Subscribe"]
+          Resource = module.backbone.topic_arns["events"]
+          Condition = {
+            StringEquals = { "sns:Protocol" = "sqs" }
+            StringLike   = { "sns:Endpoint" = local.doorbells }
+          }
+        },
+        local.unsubscribe,
+      ]
+    })
+    janitor = merge(local.plain, {
+      image   = "fleet"
+      command = ["worker", "janitor"]
+      statements = [
+        {
+          Sid      = "LookAtBuckets"
+          Effect   = "Allow"
+          Action   = ["s3:ListBucket", "s3:ListBucketMultipartUploads", "s3:ListBucketVersions"]
+          Resource = [local.uploads, local.outputs]
+        },
+        {
+          Sid    = "Delete"
+          Effect = "Allow"
+          Action = [
+            "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject",
+            "s3:GetObjectVersion", "s3:ListMultipartUploadParts",
+          ]
+          Resource = ["${local.uploads}/*", "${local.outputs}/*"]
+        },
+        {
+          Sid      = "Quarantine"
+          Effect   = "Allow"
+          Action   = ["s3:PutObjectTagging", "s3:PutObjectVersionTagging"]
+          Resource = "${local.uploads}/*"
+        },
+        {
+          Sid      = "StaleDoorbells"
+          Effect   = "Allow"
+          Action   = ["sqs:DeleteQueue", "sqs:GetQueueAttributes", "sqs:ListQueueTags"]
+          Resource = local.doorbells
+        },
+        {
+          Sid      = "Subscriptions"
+          Effect   = "Allow"
+          Action   = ["sns:ListSubscriptionsByTopic"]
+          Resource = module.backbone.topic_arns["events"]
+        },
+        local.unsubscribe,
+        {
+          # IAM knows no resource for it.
+          Sid       = "FindDoorbells"
+          Effect    = "Allow"
+          Action    = ["sqs:ListQueues"]
+          Resource  = "*"
+          Condition = { StringEquals = { "aws:RequestedRegion" = var.region } }
+        },
+      ]
+    })
+    gateway = merge(local.plain, {
+      image            = "fleet"
+      command          = ["gateway"]
+      ports            = [local.ports.gateway, local.ports.health]
+      target_group_arn = module.edge.target_groups.gateway
+      environment = {
+        REELFLEET_GATEWAY_LISTEN = "0.0.0.0:${local.ports.gateway}"
+        # CloudFront and the load balancer each add to X-Forwarded-For.
+        REELFLEET_TRUSTED_PROXIES = "2"
+        REELFLEET_SIGN_UP         = var.sign_up
+      }
+      secrets = {
+        REELFLEET_PLAYBACK_SECRET = aws_secretsmanager_secret.secret["playback"].arn
+        REELFLEET_SESSION_SECRET  = aws_secretsmanager_secret.secret["session"].arn
+      }
+      statements = concat(local.read_sources, local.write_outputs, [
+        {
+          Sid      = "Uploads"
+          Effect   = "Allow"
+          Action   = ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject"]
+          Resource = "${local.uploads}/*"
+        },
+        {
+          Sid      = "LookAtUploads"
+          Effect   = "Allow"
+          Action   = ["s3:ListBucketMultipartUploads"]
+          Resource = local.uploads
+        },
+      ])
+    })
+  }
+
+  unsubscribe = {
+    # IAM knows no resource for it.
+    Sid       = "Unsubscribe"
+    Effect    = "Allow"
+    Action    = ["sns:Unsubscribe"]
+    Resource  = "*"
+    Condition = { StringEquals = { "aws:RequestedRegion" = var.region } }
+  }
+}

@@ -1,0 +1,110 @@
+//! Open connections and what let them in.
+//!
+//! Guarantee: a connection ends within [`REVOCATION_BOUND`] and the time of one read after the session or API key that
+//! opened it has ended, its user was shut out, or its user's roles allow less than the connection may. While the catalog
+//! does not answer nothing is known and nobody is put out; no event is read then either.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use reelfleet_access::{AccessError, Principal, REVOCATION_BOUND, Scopes, Via, standing};
+use reelfleet_fleet::health::Beat;
+use tokio::time::MissedTickBehavior;
+
+use crate::hub::Hub;
+use crate::queue::{End, Outbound};
+
+type Held = (Arc<Principal>, Arc<Outbound>);
+
+/// The open connections, by number.
+#[derive(Debug, Default)]
+pub(crate) struct Watched(Mutex<HashMap<u64, Held>>);
+
+impl Watched {
+    fn change<T>(&self, change: impl FnOnce(&mut HashMap<u64, Held>) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Ends those that nothing lets in any more, of those that were there when it was asked what does.
+    fn end_others(&self, asked: &HashSet<Via>, standing: &HashMap<Via, Scopes>) -> usize {
+        let may = |who: &Principal| standing.get(&who.via).is_some_and(|now| who.scopes.within(*now) == who.scopes);
+        let over: Vec<Arc<Outbound>> = self.change(|held| {
+            let over = held.values().filter(|(who, _)| asked.contains(&who.via) && !may(who));
+            over.map(|(_, queue)| queue.clone()).collect()
+        });
+        over.iter().for_each(|queue| queue.end(End::Over));
+        over.len()
+    }
+}
+
+/// A connection's part in it; dropping it ends that.
+pub(crate) struct Watch {
+    hub: Hub,
+    id: u64,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.hub.0.watched.change(|held| held.remove(&self.id));
+    }
+}
+
+impl Hub {
+    /// Watches over what let a connection in, for as long as the answer is held.
+    pub(crate) fn watch(&self, id: u64, who: &Arc<Principal>, queue: &Arc<Outbound>) -> Watch {
+        self.0.watched.change(|held| held.insert(id, (who.clone(), queue.clone())));
+        Watch { hub: self.clone(), id }
+    }
+
+    /// Looks again and again at what let the open connections in, until draining.
+    pub async fn put_out_whoever_is_not_let_in_any_more(self, beat: Beat) {
+        let mut tick = tokio::time::interval(REVOCATION_BOUND);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.0.draining.cancelled() => break,
+                _ = tick.tick() => beat.tick(),
+            }
+            match self.look().await {
+                Ok(0) => {}
+                Ok(ended) => tracing::info!(ended, "connections end: what let them in has ended"),
+                Err(error) => {
+                    tracing::warn!(%error, "what let the open connections in was not looked at; trying again")
+                }
+            }
+        }
+        beat.end();
+    }
+
+    async fn look(&self) -> Result<usize, AccessError> {
+        let asked: HashSet<Via> = self.0.watched.change(|held| held.values().map(|(who, _)| who.via).collect());
+        let standing = standing(&self.0.catalog, self.0.clock.now_ms(), asked.iter().copied()).await?;
+        Ok(self.0.watched.end_others(&asked, &standing))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reelfleet_access::Scope;
+
+    #[test]
+    fn only_those_end_whose_right_has_ended() {
+        let via = |n: u8| Via::Key(format!("key_01h455vb4pex5vsknk084sn0{n:02}").parse().unwrap());
+        let (reads, reviews) = (Scopes::of(&[Scope::Realtime]), Scopes::of(&[Scope::Realtime, Scope::Reviews]));
+        let watched = Watched::default();
+        let open = |id: u64, scopes, by| {
+            let who = Arc::new(Principal { tenant: "t".into(), owner: "o".into(), scopes, via: via(by) });
+            let queue = Arc::new(Outbound::default());
+            watched.change(|held| held.insert(id, (who, queue.clone())));
+            queue
+        };
+        let (stays, ended, less, late) = (open(1, reads, 1), open(2, reads, 2), open(3, reviews, 3), open(4, reads, 4));
+        let standing = HashMap::from([(via(1), reviews), (via(3), reads)]);
+        assert_eq!(watched.end_others(&HashSet::from([via(1), via(2), via(3)]), &standing), 2);
+        assert_eq!(
+            [&stays, &ended, &less, &late].map(|queue| queue.why_ended()),
+            [None, Some(End::Over), Some(End::Over), None]
+        );
+    }
+}
