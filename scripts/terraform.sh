@@ -54,11 +54,12 @@ cp -r terraform schema "$tree"
 for part in shared workers gateway cli; do ln -s "$root/$part" "$tree/$part"; done
 rm -rf "$tree"/terraform/environments/*/.terraform "$tree"/terraform/environments/*/.terraform.lock.hcl
 
-# tf ENVIRONMENT ARGUMENTS…
+# tf ROOT ARGUMENTS…: an environment, or the module `fleet` by itself.
 tf() {
-    local environment=$1
+    local place=environments/$1 data=$work/$1
+    [ "$1" = fleet ] && place=modules/fleet
     shift
-    (cd "$tree/terraform/environments/$environment" && TF_DATA_DIR=$work/$environment terraform "$@")
+    (cd "$tree/terraform/$place" && TF_DATA_DIR=$data terraform "$@")
 }
 
 prepare() {
@@ -78,6 +79,9 @@ check() {
         }
         python3 scripts/terraform/policy.py "$work/$environment.json" "$tree"
     done
+    # What can't work is refused.
+    prepare fleet
+    tf fleet test -no-color >"$work/said" || { cat "$work/said"; exit 1; }
     python3 scripts/terraform/mistakes.py "$tree" "$work"
     echo 'terraform: clean'
 }

@@ -17,6 +17,8 @@ mod operator;
 mod place;
 mod private_file;
 mod scale;
+#[cfg(test)]
+mod simulate;
 mod status;
 mod table;
 mod up;

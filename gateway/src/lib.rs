@@ -47,6 +47,7 @@ use reelfleet_catalog::Catalog;
 use reelfleet_fleet::Context;
 use tokio::net::TcpListener;
 
+pub use auth::oidc::options::OidcOptions;
 pub use options::{GatewayOptions, OptionsError, SignUp};
 
 /// Why the gateway does not run.

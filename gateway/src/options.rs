@@ -15,6 +15,8 @@ pub enum SignUp {
     Open,
     /// Whoever an administrator invites
     Invited,
+    /// Whoever comes by the OpenID provider, and whoever an administrator invites
+    Provider,
     /// Nobody
     Closed,
 }
@@ -64,6 +66,9 @@ pub struct GatewayOptions {
     /// Calls at once of one API key or session; of one user four times as many
     #[arg(long, env = "REELFLEET_RATE_BURST", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate_burst: u32,
+    /// Another way to sign in
+    #[command(flatten)]
+    pub oidc: OidcOptions,
 }
 
 impl std::fmt::Debug for GatewayOptions {
@@ -94,6 +99,7 @@ pub(crate) struct Checked {
     pub(crate) webhooks: Option<WebhookKey>,
     pub(crate) webhook_allow: Exceptions,
     pub(crate) sign_up: SignUp,
+    pub(crate) oidc: Option<Terms>,
     pub(crate) trusted_proxies: u8,
     pub(crate) rate_per_second: f64,
     pub(crate) rate_burst: f64,
@@ -116,6 +122,13 @@ impl GatewayOptions {
         let session = session.map_err(|weak| refuse("REELFLEET_SESSION_SECRET", weak.to_string()))?;
         let webhooks = self.webhook_secret.as_deref().filter(|secret| !secret.is_empty()).map(WebhookKey::new);
         let webhooks = webhooks.transpose().map_err(|weak| refuse("REELFLEET_WEBHOOK_SECRET", weak.to_string()))?;
+        let oidc = self.oidc.check()?;
+        if oidc.is_some() && session.is_none() {
+            return Err(refuse("REELFLEET_OIDC_ISSUER", "it needs accounts: set REELFLEET_SESSION_SECRET".into()));
+        }
+        if oidc.is_none() && self.sign_up == SignUp::Provider {
+            return Err(refuse("REELFLEET_SIGN_UP", "provider needs one: set REELFLEET_OIDC_ISSUER".into()));
+        }
         let notifier = authority(&self.notifier_url).ok_or_else(|| {
             let problem = format!("{:?} is not http://host:port", self.notifier_url);
             refuse("REELFLEET_NOTIFIER_URL", problem)
@@ -144,6 +157,7 @@ impl GatewayOptions {
             webhooks,
             webhook_allow: self.webhook_allow.clone(),
             sign_up: self.sign_up,
+            oidc,
             trusted_proxies: self.trusted_proxies,
             rate_per_second: f64::from(self.rate_per_second),
             rate_burst: f64::from(self.rate_burst),
@@ -197,6 +211,7 @@ mod tests {
             trusted_proxies: 0,
             rate_per_second: 100,
             rate_burst: 1_000,
+            oidc: OidcOptions::default(),
         }
     }
 

@@ -55,6 +55,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route_layer(from_fn_with_state(app.clone(), authenticate));
     // Let in by what the request itself holds: a password, a cookie, a secret from a mail.
     let doors = Router::new()
+        .route("/v1/auth/ways", get(auth::oidc::ways))
+        .route("/v1/auth/oidc/start", get(auth::oidc::start))
+        .route("/v1/auth/oidc/callback", get(auth::oidc::callback))
         .route("/v1/auth/sign-up", post(auth::sign_up::sign_up))
         .route("/v1/auth/sign-in", post(auth::enter::sign_in))
         .route("/v1/auth/refresh", post(auth::enter::refresh))

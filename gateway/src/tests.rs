@@ -283,6 +283,7 @@ impl Gateway {
             trusted_proxies: 0,
             rate_per_second: 10,
             rate_burst: 200,
+            oidc: crate::OidcOptions::default(),
         };
         let router = router(App::new(context.clone(), catalog, options).unwrap());
         Self { router, context, statements, requests }

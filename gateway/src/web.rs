@@ -26,7 +26,7 @@ use crate::problem::Problem;
 struct Dist;
 
 /// Paths that a person may open or reload; everything below is decided by the app itself.
-pub(crate) const PAGES: [&str; 13] = [
+pub(crate) const PAGES: [&str; 14] = [
     "/sign-in",
     "/sign-up",
     "/forgot",
@@ -37,6 +37,7 @@ pub(crate) const PAGES: [&str; 13] = [
     "/review/{token}",
     "/reviews/{id}",
     "/keys",
+    "/webhooks",
     "/users",
     "/settings",
     "/docs",

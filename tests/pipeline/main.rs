@@ -10,6 +10,7 @@ mod crash;
 mod dead_letters;
 mod deletion;
 mod details;
+mod doors;
 mod drain;
 mod economy;
 mod fallback;

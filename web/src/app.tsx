@@ -17,6 +17,7 @@ const Explore = lazy(() => import("./pages/explore").then(({ Explore: page }) =>
 const Watch = lazy(() => import("./pages/watch").then(({ Watch: page }) => ({ default: page })));
 const Desk = lazy(() => import("./pages/desk").then(({ Desk: page }) => ({ default: page })));
 const LinkReview = lazy(() => import("./pages/link-review").then(({ LinkReview: page }) => ({ default: page })));
+const Webhooks = lazy(() => import("./pages/webhooks").then(({ Webhooks: page }) => ({ default: page })));
 const Keys = lazy(() => import("./pages/keys").then(({ Keys: page }) => ({ default: page })));
 const Users = lazy(() => import("./pages/users").then(({ Users: page }) => ({ default: page })));
 const Docs = lazy(() => import("./pages/docs").then(({ Docs: page }) => ({ default: page })));
@@ -95,6 +96,7 @@ function Inside({ user }: { user: User }) {
           <Route path="/watch/:id">{({ id }) => <Watch key={id} id={id} user={user} />}</Route>
           {may("reviewer") && <Route path="/review"><Desk wanted={null} /></Route>}
           {may("reviewer") && <Route path="/reviews/:id">{({ id }) => <Desk key={id} wanted={id} />}</Route>}
+          <Route path="/webhooks"><Webhooks user={user} /></Route>
           <Route path="/keys"><Keys user={user} /></Route>
           {may("admin") && <Route path="/users"><Users me={user} /></Route>}
           <Route path="/settings"><Settings user={user} /></Route>
@@ -195,6 +197,7 @@ function Shell({ user, dock, children }: { user: User | null; dock?: ReactNode; 
           <NavLink href="/explore" icon="compass">Explore</NavLink>
           {may("reviewer") && <NavLink href="/review" icon="review">Review</NavLink>}
           {user && <NavLink href="/keys" icon="key">Keys</NavLink>}
+          {user && <NavLink href="/webhooks" icon="link">Webhooks</NavLink>}
           {may("admin") && <NavLink href="/users" icon="users">Users</NavLink>}
           {user && <NavLink href="/settings" icon="settings">Settings</NavLink>}
           {!user && (

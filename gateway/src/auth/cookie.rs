@@ -1,7 +1,7 @@
-//! The refresh cookie, and whose pages may make use of it.
+//! Cookies, and whose pages may make use of that which refreshes.
 //!
-//! Guarantee: the cookie is not for scripts, not for other sites, not for other paths, and over https alone where the
-//! public URL is https. A request that makes use of it comes from a page of this gateway: its `Origin` is that of the
+//! Guarantee: the refresh cookie is not for scripts, not for other sites, not for other paths, and over https alone where
+//! the public URL is https. A request that makes use of it comes from a page of this gateway: its `Origin` is that of the
 //! public URL, a configured one, or names the very host that the request was sent to.
 
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -11,33 +11,55 @@ use crate::app::App;
 use crate::caller::text_of;
 use crate::problem::{Code, Problem};
 
-const NAME: &str = "rf_refresh";
+/// The refresh token.
+pub(super) const REFRESH: Cookie = Cookie { name: "rf_refresh", path: "/v1/auth", same_site: SameSite::Strict };
 
-/// The header that stores a token.
+/// Which requests a browser sends a cookie with.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum SameSite {
+    /// Those of our own pages.
+    Strict,
+    /// And when somebody comes here from elsewhere by a link.
+    Lax,
+}
+
+/// A kind of cookie: for no script, for no other path, over https alone where the public URL is https.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cookie {
+    pub(super) name: &'static str,
+    pub(super) path: &'static str,
+    pub(super) same_site: SameSite,
+}
+
+impl Cookie {
+    /// The header that stores a value for so many seconds.
+    pub(super) fn set(&self, value: &str, max_age: i64, public_url: &str) -> String {
+        let Self { name, path, same_site } = self;
+        let secure = if public_url.starts_with("https://") { "; Secure" } else { "" };
+        format!("{name}={value}; Path={path}; Max-Age={max_age}; HttpOnly; SameSite={same_site:?}{secure}")
+    }
+
+    /// The header that takes the cookie away.
+    pub(super) fn clear(&self, public_url: &str) -> String {
+        self.set("", 0, public_url)
+    }
+
+    /// The value that a request brings; of two, none.
+    pub(super) fn of<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
+        let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let mut found = pairs
+            .flat_map(|list| list.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='))
+            .filter(|(name, _)| *name == self.name)
+            .map(|(_, value)| value);
+        let first = found.next()?;
+        found.next().is_none().then_some(first)
+    }
+}
+
+/// The header that stores a refresh token.
 pub(super) fn set(token: &str, public_url: &str) -> String {
-    build(token, IDLE_MS / 1_000, public_url)
-}
-
-/// The header that takes the cookie away.
-pub(super) fn clear(public_url: &str) -> String {
-    build("", 0, public_url)
-}
-
-fn build(value: &str, max_age: i64, public_url: &str) -> String {
-    let secure = if public_url.starts_with("https://") { "; Secure" } else { "" };
-    format!("{NAME}={value}; Path=/v1/auth; Max-Age={max_age}; HttpOnly; SameSite=Strict{secure}")
-}
-
-/// The token of a request's cookie; of two, none.
-pub(super) fn of(headers: &HeaderMap) -> Option<&str> {
-    let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut found = pairs
-        .flat_map(|list| list.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .filter(|(name, _)| *name == NAME)
-        .map(|(_, value)| value);
-    let first = found.next()?;
-    found.next().is_none().then_some(first)
+    REFRESH.set(token, IDLE_MS / 1_000, public_url)
 }
 
 /// Refuses what no page of ours has sent (OWASP Cross-Site Request Forgery Prevention, "verifying origin").
@@ -70,7 +92,7 @@ mod tests {
         let cookie = set("rs_1", "https://h");
         assert_eq!(cookie, "rf_refresh=rs_1; Path=/v1/auth; Max-Age=2592000; HttpOnly; SameSite=Strict; Secure");
         assert!(!set("rs_1", "http://h").contains("Secure"));
-        assert!(clear("http://h").starts_with("rf_refresh=; Path=/v1/auth; Max-Age=0;"));
+        assert!(REFRESH.clear("http://h").starts_with("rf_refresh=; Path=/v1/auth; Max-Age=0;"));
     }
 
     #[test]
@@ -80,7 +102,7 @@ mod tests {
             for value in values {
                 headers.append(header::COOKIE, HeaderValue::from_static(value));
             }
-            of(&headers).map(str::to_owned)
+            REFRESH.of(&headers).map(str::to_owned)
         };
         assert_eq!(of(&["a=b; rf_refresh=x"]).as_deref(), Some("x"));
         assert_eq!(of(&["a=b", "rf_refresh=x"]).as_deref(), Some("x"));

@@ -18,7 +18,9 @@ use reelfleet_messages::SessionId;
 use serde::Deserialize;
 
 use super::limits::too_often;
-use super::{cookie, email, welcome};
+use super::cookie::{self, REFRESH};
+use super::oidc::account::finish_link;
+use super::{email, welcome};
 use crate::app::App;
 use crate::caller::Payload;
 use crate::problem::{Code, Problem};
@@ -44,14 +46,20 @@ pub(crate) async fn sign_in(
     let email = email(&asked.email).map_err(|_| wrong())?;
     accounts.by_email.take(&email, Instant::now()).map_err(too_often)?;
     let user = app.catalog.user_by_email(&email).await?;
-    let stored = user.as_ref().map(|user| user.password_hash.clone());
+    // Whoever comes by a provider alone has no password: checked like that of nobody.
+    let stored = user.as_ref().map(|user| user.password_hash.clone()).filter(|stored| !stored.is_empty());
     let right = accounts.hasher.verify(asked.password, stored).await?;
     let user = user.filter(|user| right && user.state == ACTIVE).ok_or_else(wrong)?;
     accounts.by_email.give_back(&email);
     let id = SessionId::from_uuid(app.context.ids.uuid());
     let now = app.now();
+    let linked = finish_link(&app, &headers, &user).await?;
     app.catalog.begin_session(now, &id, &user.id, now.saturating_add(IDLE_MS)).await?;
-    welcome(&app, StatusCode::OK, &user, &id, 1)
+    let mut response = welcome(&app, StatusCode::OK, &user, &id, 1)?;
+    if let Some(cookie) = linked.and_then(|cookie| HeaderValue::from_str(&cookie).ok()) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    Ok(response)
 }
 
 /// Trades the cookie's refresh token in for the next one, and an access token.
@@ -59,7 +67,7 @@ pub(crate) async fn refresh(State(app): State<Arc<App>>, headers: HeaderMap) -> 
     let accounts = app.accounts()?;
     cookie::must_be_ours(&app, &headers)?;
     let key = accounts.sessions.key();
-    let Some((id, number)) = cookie::of(&headers).and_then(|token| key.read_refresh(token)) else {
+    let Some((id, number)) = REFRESH.of(&headers).and_then(|token| key.read_refresh(token)) else {
         return Ok(signed_out(&app, "nobody is signed in here"));
     };
     let now = app.now();
@@ -88,18 +96,18 @@ pub(crate) async fn refresh(State(app): State<Arc<App>>, headers: HeaderMap) -> 
 pub(crate) async fn sign_out(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
     let accounts = app.accounts()?;
     cookie::must_be_ours(&app, &headers)?;
-    if let Some((id, _)) = cookie::of(&headers).and_then(|token| accounts.sessions.key().read_refresh(token)) {
+    if let Some((id, _)) = REFRESH.of(&headers).and_then(|token| accounts.sessions.key().read_refresh(token)) {
         app.catalog.end_session(app.now(), &id).await?;
         accounts.sessions.forget(&id);
     }
-    let cookie = cookie::clear(&app.context.config.public_url);
+    let cookie = REFRESH.clear(&app.context.config.public_url);
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
 }
 
 /// 401, and the cookie goes.
 fn signed_out(app: &App, why: &str) -> Response {
     let mut response = Problem::new(Code::Unauthenticated, why).into_response();
-    if let Ok(cookie) = HeaderValue::from_str(&cookie::clear(&app.context.config.public_url)) {
+    if let Ok(cookie) = HeaderValue::from_str(&REFRESH.clear(&app.context.config.public_url)) {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
     response

@@ -79,6 +79,10 @@ pub(crate) async fn change_password(
     let accounts = app.accounts()?;
     let (principal, user) = signed_in(&app, caller.anybody()).await?;
     accounts.by_email.take(&user.email, Instant::now()).map_err(too_often)?;
+    if user.password_hash.is_empty() {
+        let detail = "there is no password yet: ask for a link by mail, at the sign-in page";
+        return Err(Problem::new(Code::InvalidCredentials, detail));
+    }
     if !accounts.hasher.verify(asked.current, Some(user.password_hash.clone())).await? {
         return Err(Problem::new(Code::InvalidCredentials, "current is not the password of this account"));
     }

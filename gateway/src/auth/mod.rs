@@ -16,6 +16,7 @@ pub(crate) mod invitations;
 pub(crate) mod keys;
 pub(crate) mod limits;
 pub(crate) mod me;
+pub(crate) mod oidc;
 mod password;
 pub(crate) mod reset;
 pub(crate) mod sign_up;
@@ -38,6 +39,7 @@ use crate::problem::{Code, Problem};
 use crate::serve::Peer;
 
 use limits::Buckets;
+use oidc::provider::Provider;
 use password::Hasher;
 
 /// Longest name of a person or a key (characters).
@@ -47,6 +49,8 @@ const MAX_NAME: usize = 100;
 pub(crate) struct Accounts {
     pub(crate) sessions: Sessions,
     pub(crate) sign_up: SignUp,
+    /// Who else vouches for people.
+    provider: Option<Provider>,
     hasher: Hasher,
     /// Tries from one address: sign-in, sign-up, reset.
     by_address: Buckets,
@@ -57,10 +61,11 @@ pub(crate) struct Accounts {
 }
 
 impl Accounts {
-    pub(crate) fn new(catalog: Catalog, key: SessionKey, sign_up: SignUp) -> Self {
+    pub(crate) fn new(catalog: Catalog, key: SessionKey, sign_up: SignUp, provider: Option<Provider>) -> Self {
         Self {
             sessions: Sessions::new(catalog, key),
             sign_up,
+            provider,
             hasher: Hasher::new(),
             by_address: Buckets::new(1.0, 60.0),
             by_email: Buckets::new(1.0 / 30.0, 10.0),

@@ -15,7 +15,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use reelfleet_access::sessions::IDLE_MS;
 use reelfleet_access::{Role, Roles, Secret};
-use reelfleet_catalog::accounts::{ACTIVE, Invitation, NewSession, User};
+use reelfleet_catalog::accounts::{ACTIVE, Invitation, NewAccount, NewSession, User};
 use reelfleet_messages::{SessionId, UserId};
 use serde::Deserialize;
 use serde_json::json;
@@ -57,7 +57,7 @@ pub(crate) async fn sign_up(
     };
     password::check(&asked.password, &email, &name)?;
     let invitation = invited(&app, asked.invitation.as_deref(), &email).await?;
-    if accounts.sign_up == SignUp::Invited && invitation.is_none() {
+    if matches!(accounts.sign_up, SignUp::Invited | SignUp::Provider) && invitation.is_none() {
         return Err(Problem::new(Code::SignUpClosed, "an invitation is needed: ask an administrator"));
     }
     let salt = app.salt()?;
@@ -82,9 +82,14 @@ pub(crate) async fn sign_up(
     let session = NewSession { id, expires_at: now.saturating_add(IDLE_MS) };
     let detail = json!({ "email": user.email, "invitation": invitation.as_ref().map(|i| i.id.to_string()) });
     let noted = app.deed(&user.tenant, &user.id.to_string(), "user.signed_up", user.id, &detail);
-    let (step, first) = (app.context.step(), Roles::all().to_string());
-    let made = app.catalog.sign_up(&step, &user, &session, &first, invitation.as_ref().map(|i| &i.id), &noted).await;
-    match made {
+    let new = NewAccount {
+        user: &user,
+        session: &session,
+        first_roles: &Roles::all().to_string(),
+        invitation: invitation.as_ref().map(|invitation| &invitation.id),
+        identity: None,
+    };
+    match app.catalog.sign_up(&app.context.step(), &new, &noted).await {
         Err(error) if error.is_conflict() => {
             return Err(match app.catalog.user_by_email(&user.email).await? {
                 Some(_) => Problem::new(Code::EmailTaken, "sign in, or ask for a new password"),
@@ -99,7 +104,7 @@ pub(crate) async fn sign_up(
 }
 
 /// The invitation, if it is good and for this e-mail.
-async fn invited(app: &App, text: Option<&str>, email: &str) -> Result<Option<Invitation>, Problem> {
+pub(super) async fn invited(app: &App, text: Option<&str>, email: &str) -> Result<Option<Invitation>, Problem> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
     let secret = Secret::from_hex(text).ok_or_else(invitations::invalid)?;
     let found = app.catalog.invitation(app.now(), &secret.hash()).await?;

@@ -82,6 +82,8 @@ pub async fn stream_of(catalog: &Catalog, principal: &Principal, topic: &str) ->
 
 #[cfg(test)]
 mod tests {
+    use reelfleet_messages::realtime::TOPICS;
+
     use super::*;
     use crate::{Scopes, Via};
 
@@ -105,6 +107,20 @@ mod tests {
         {
             assert_eq!(Topic::parse(bad), None, "{bad}");
         }
+    }
+
+    /// The table of who may hear what, in the tests of whole fleets, is held against that list.
+    #[test]
+    fn the_list_of_topics_is_whole() {
+        let word = |topic| match topic {
+            Topic::Me => "me",
+            Topic::Asset(_) => "asset:<id>",
+            Topic::Reviews => "reviews",
+            // Another kind stops here: it goes into the list too.
+            Topic::Ops => "ops",
+        };
+        let id = ASSET.trim_start_matches("asset:");
+        assert_eq!(TOPICS.map(|text| word(Topic::parse(&text.replace("<id>", id)).unwrap())), TOPICS);
     }
 
     #[test]

@@ -267,9 +267,9 @@ mod tests {
     #[test]
     fn the_file_is_whole_and_names_the_queues_of_the_workers() {
         let names: Vec<&str> = POOLS.keys().map(String::as_str).collect();
-        assert_eq!(names, ["intake", "thumbnailer", "transcoder"]);
+        assert_eq!(names, ["backfill", "intake", "thumbnailer", "transcoder"]);
         let queues: Vec<&String> = POOLS.values().flat_map(|pool| pool.seconds.keys()).collect();
-        assert_eq!(queues, ["intake", "probe", "thumbnail", "express", "transcode"]);
+        assert_eq!(queues, ["backfill", "intake", "probe", "thumbnail", "express", "transcode"]);
         for (name, pool) in POOLS.iter() {
             assert!(pool.slots >= 1 && pool.target_latency_s > 0.0 && pool.min <= pool.max, "{name}");
             assert!(pool.seconds.values().all(|seconds| *seconds > 0.0 && *seconds <= pool.target_latency_s), "{name}");

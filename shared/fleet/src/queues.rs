@@ -18,6 +18,8 @@ pub enum QueueName {
     Transcode,
     /// Planning, the opening of a stream, publishing: short, and never behind the encoding of something else.
     Express,
+    /// What campaigns hand out: done by workers of its own, so that no upload ever waits behind it.
+    Backfill,
     /// Posters, storyboards, stills.
     Thumbnail,
     /// Deletion and sweeps.
@@ -28,8 +30,16 @@ pub enum QueueName {
 
 impl QueueName {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Intake, Self::Probe, Self::Transcode, Self::Express, Self::Thumbnail, Self::Janitor, Self::Metadata];
+    pub const ALL: [Self; 8] = [
+        Self::Intake,
+        Self::Probe,
+        Self::Transcode,
+        Self::Express,
+        Self::Backfill,
+        Self::Thumbnail,
+        Self::Janitor,
+        Self::Metadata,
+    ];
 
     /// The name without the prefix: `intake`.
     pub fn as_str(self) -> &'static str {
@@ -38,6 +48,7 @@ impl QueueName {
             Self::Probe => "probe",
             Self::Transcode => "transcode",
             Self::Express => "express",
+            Self::Backfill => "backfill",
             Self::Thumbnail => "thumbnail",
             Self::Janitor => "janitor",
             Self::Metadata => "metadata",

@@ -14,6 +14,9 @@ pub const SUBPROTOCOL: &str = "reelfleet.v1";
 /// No frame is larger (bytes), so that an API Gateway adapter can carry it.
 pub const MAX_FRAME_BYTES: usize = 32 * 1024;
 
+/// What can be listened to; `<id>` stands for an asset's.
+pub const TOPICS: [&str; 4] = ["me", "asset:<id>", "reviews", "ops"];
+
 /// What a client says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -30,7 +33,7 @@ pub enum ClientFrame {
         /// The last position seen of each stream; a stream that is missing starts at "now".
         #[serde(default)]
         since: BTreeMap<String, i64>,
-        /// `me`, `asset:<id>`, `ops`.
+        /// Any of [`TOPICS`]; `me` if there are none.
         #[serde(default)]
         topics: Vec<String>,
     },

@@ -14,6 +14,8 @@ export const keys = {
   reviews: ["reviews"] as const,
   review: (token: string) => ["review", token] as const,
   apiKeys: ["keys"] as const,
+  webhooks: ["webhooks"] as const,
+  deliveries: (id: string) => ["deliveries", id] as const,
   users: ["users"] as const,
 };
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::realtime::{MAX_FRAME_BYTES, SUBPROTOCOL};
+use crate::realtime::{MAX_FRAME_BYTES, SUBPROTOCOL, TOPICS};
 
 /// A schema whose definitions are components of the document.
 fn schema_of(schema: &schemars::Schema, components: &mut Map<String, Value>) -> Value {
@@ -136,6 +136,10 @@ fn document() -> Value {
             json!([reference("components/securitySchemes", "ticket"), reference("components/securitySchemes", "key")]);
         json!({ "host": "{host}", "protocol": protocol, "description": said, "variables": host, "security": open })
     };
+    let conversation = format!(
+        "A conversation: `hello` first, then `welcome`, what was missed, and what happens. Topics: `{}`.",
+        TOPICS.join("`, `")
+    );
     let mut deliver = operation("send", "webhooks", "What a webhook asked for, signed.", &hooks);
     deliver["bindings"] = json!({ "http": { "method": "POST", "bindingVersion": "0.3.0" } });
     json!({
@@ -167,7 +171,7 @@ fn document() -> Value {
             "realtime": channel(
                 json!("/v1/realtime"),
                 "websocket",
-                "A conversation: `hello` first, then `welcome`, what was missed, and what happens. Topics: `me`, `asset:<id>`, `reviews` (reviewers), `ops` (operators).",
+                &conversation,
                 &both,
                 json!({ "ws": { "method": "GET", "query": ticket, "bindingVersion": "0.1.0" } }),
             ),

@@ -33,9 +33,6 @@ variables {
 
 run "a_prefix_that_a_load_balancer_can_not_have" {
   command = plan
-  module {
-    source = "../../modules/fleet"
-  }
   variables {
     prefix = "Reelfleet"
   }
@@ -44,9 +41,6 @@ run "a_prefix_that_a_load_balancer_can_not_have" {
 
 run "an_image_that_changes" {
   command = plan
-  module {
-    source = "../../modules/fleet"
-  }
   variables {
     image_tag = "latest"
   }
@@ -55,9 +49,6 @@ run "an_image_that_changes" {
 
 run "a_gateway_that_nobody_wakes" {
   command = plan
-  module {
-    source = "../../modules/fleet"
-  }
   variables {
     sizes = {
       gateway     = { cpu = 256, memory = 512, min = 0, max = 2 }
