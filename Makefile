@@ -14,7 +14,7 @@ ASSETS ?= 1000
 KILLS ?= 200
 EVERY_MS ?= 4000
 
-.PHONY: help setup setup-test web screenshots build media demo up chaos test test-long fuzz check fmt clean
+.PHONY: help setup setup-test web screenshots build media demo up chaos test test-long terraform-check image-check fuzz check fmt clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,12 @@ test: setup-test check ## all tests within their budget
 
 test-long: setup-test ## what takes longer; its figures stand in docs/measurements.md
 	scripts/test.sh long
+
+terraform-check: build ## terraform/: format, validate, mocked apply, policies, sown mistakes; and what our endpoint serves, applied for real
+	scripts/terraform.sh all
+
+image-check: build ## docker/: the images built, run read-only and without root, and the compose file with a video
+	scripts/image.sh
 
 fuzz: setup ## one fuzz target, for a while: TARGET=… SECONDS=…; targets are in fuzz/fuzz_targets
 	cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked

@@ -65,6 +65,15 @@ media() {
     mv "$state/media/video.mp4.part" "$state/media/video.mp4"
 }
 
+# promtool, out of Debian's package: the service itself is not installed.
+promtool() {
+    [ -x "$state/prometheus/usr/bin/promtool" ] && return
+    command -v promtool >/dev/null && return
+    say "fetching promtool"
+    mkdir -p "$state/prometheus"
+    (cd "$state/prometheus" && apt-get -qq download prometheus >&2 && dpkg -x prometheus_*.deb . && rm -f prometheus_*.deb)
+}
+
 # What the tests need: independent readers and clients, a PostgreSQL, a browser.
 test_tools() {
     build
@@ -73,6 +82,7 @@ test_tools() {
     debian ffmpeg shellcheck
     [ -x /usr/lib/postgresql/15/bin/initdb ] || command -v initdb >/dev/null || debian postgresql-15
     command -v chromium >/dev/null || debian chromium
+    promtool
     command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
     if ! cmp -s tests/conformance/requirements.txt "$state/venv/requirements.txt"; then
         say "installing the conformance tests' clients"

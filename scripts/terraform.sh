@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that can be known of terraform/ without an account: `terraform.sh check`; and the part that our own endpoint
-# serves, applied for real: `terraform.sh apply`. Both work on a copy: nothing is left in the tree.
+# Everything that can be known of terraform/ without an account: `terraform.sh check`; the part that our own endpoint serves,
+# applied for real: `terraform.sh apply`; both at once: `terraform.sh all`. They work on a copy: nothing is left in the tree.
 #
 # Needs terraform and the AWS provider as a filesystem mirror (TF_PLUGIN_DIR, or where one is found). Without them it says
 # what was not checked, and ends with 0.
@@ -98,5 +98,15 @@ apply() {
 case "$what" in
     check) check ;;
     apply) apply ;;
-    *) echo 'usage: terraform.sh check|apply' >&2; exit 1 ;;
+    all)
+        # An apply mostly waits: the provider looks whether what it made stays so. Each on its own: `||` would switch off -e.
+        scripts/terraform.sh apply >"$work/applied" 2>&1 &
+        applied=$!
+        outcome=0
+        scripts/terraform.sh check || outcome=1
+        wait "$applied" || outcome=1
+        cat "$work/applied"
+        exit "$outcome"
+        ;;
+    *) echo 'usage: terraform.sh check|apply|all' >&2; exit 1 ;;
 esac

@@ -5,10 +5,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod assets;
+mod backfill;
 mod chaos;
 mod demo;
 mod dlq;
 mod env;
+mod health;
 mod http_client;
 mod lifeline;
 mod listen;
@@ -16,8 +18,8 @@ mod local;
 mod operator;
 mod place;
 mod private_file;
+mod replay;
 mod scale;
-#[cfg(test)]
 mod simulate;
 mod status;
 mod table;
@@ -50,6 +52,8 @@ enum Command {
     Gateway(Box<worker::GatewayArgs>),
     /// Bring the database's schema up to this version
     Migrate(Box<worker::MigrateArgs>),
+    /// Make buckets, queues, topics and schema on an endpoint, as `up` does; on AWS, Terraform does it
+    Provision(Box<worker::MigrateArgs>),
     /// Upload files and watch until they are ready
     Upload(upload::UploadArgs),
     /// List assets; show one, with where it plays
@@ -66,8 +70,18 @@ enum Command {
     Resume(scale::PauseArgs),
     /// Pause, and wait until nothing is at work
     Drain(scale::DrainArgs),
+    /// Try an asset again that has failed
+    Retry(replay::RetryArgs),
+    /// Do a step of a ready asset again
+    Replay(replay::ReplayArgs),
+    /// Make anew what landed before a date, behind everything else
+    Backfill(backfill::BackfillArgs),
+    /// Simulate the fleet: workers, latencies and backlogs by rate of uploads
+    Simulate(simulate::SimulateArgs),
     /// Show dead letters, send them back, throw them away
     Dlq(dlq::DlqArgs),
+    /// Ask a process of this machine whether it lives: exit code 0 if it does
+    Health(health::HealthArgs),
     /// Check that buckets, rows, queues and outputs fit together
     Verify(verify::VerifyArgs),
     /// Run everything, send real videos through, show what comes out
@@ -98,6 +112,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Worker(args) => worker::run(*args).await?,
         Command::Gateway(args) => worker::gateway(*args).await?,
         Command::Migrate(args) => worker::migrate(*args).await?,
+        Command::Provision(args) => worker::provision(*args).await?,
         Command::Upload(args) => return upload::run(args).await,
         Command::Assets(args) => return assets::run(args).await,
         Command::Env(args) => env::run(&args)?,
@@ -106,7 +121,12 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Pause(args) => scale::pause(args).await?,
         Command::Resume(args) => scale::resume(args).await?,
         Command::Drain(args) => scale::drain(args).await?,
+        Command::Retry(args) => replay::retry(args).await?,
+        Command::Replay(args) => replay::replay(args).await?,
+        Command::Backfill(args) => backfill::run(args).await?,
+        Command::Simulate(args) => simulate::run(&args)?,
         Command::Dlq(args) => dlq::run(args).await?,
+        Command::Health(args) => health::run(args).await?,
         Command::Verify(args) => return verify::run(args).await,
         Command::Demo(args) => return demo::run(args).await,
         Command::Chaos(args) => return chaos::run(args).await,

@@ -3,6 +3,8 @@
 //! Guarantees: a role starts only on the schema of this build; what it commits is relayed by the same process until the
 //! role has ended and once more after that; the health listener lives from the first moment to the last.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use reelfleet_catalog::Catalog;
@@ -15,6 +17,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::lifeline;
+
+/// How long an endpoint may take to start, and when it is asked again.
+const ENDPOINT: Duration = Duration::from_secs(60);
+const STARTING: Duration = Duration::from_millis(200);
+
+/// The niceness of a campaign's workers.
+const LOWEST: i32 = 19;
 
 /// A worker of the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -66,6 +75,9 @@ pub struct WorkerArgs {
     /// Tasks at work at once [default: 1, intake and metadata 4]
     #[arg(long, env = "REELFLEET_SLOTS", value_parser = clap::value_parser!(u16).range(1..=256))]
     slots: Option<u16>,
+    /// Transcoder: do what campaigns hand out, at the lowest priority of this machine, and nothing else
+    #[arg(long, env = "REELFLEET_BACKFILL")]
+    backfill: bool,
     /// Thumbnailer: make no storyboards
     #[arg(long, env = "REELFLEET_NO_STORYBOARD")]
     no_storyboard: bool,
@@ -82,7 +94,7 @@ pub struct GatewayArgs {
     process: Process,
 }
 
-/// Options of `migrate`.
+/// Options of `migrate` and `provision`.
 #[derive(Args)]
 pub struct MigrateArgs {
     #[command(flatten)]
@@ -91,7 +103,11 @@ pub struct MigrateArgs {
 
 /// Runs a worker until it has drained.
 pub async fn run(args: WorkerArgs) -> anyhow::Result<()> {
-    let WorkerArgs { role, slots, no_storyboard, process } = args;
+    let WorkerArgs { role, slots, backfill, no_storyboard, process } = args;
+    if backfill {
+        // Its decoders inherit it. Refused or not, it works.
+        let _ = rustix::process::nice(LOWEST);
+    }
     let running = Running::start(process, role.as_str()).await?;
     let (context, catalog) = (running.context.clone(), running.catalog.clone());
     let outlet = running.outlet.clone();
@@ -99,7 +115,9 @@ pub async fn run(args: WorkerArgs) -> anyhow::Result<()> {
     let work = async move {
         match role {
             Role::Intake => reelfleet_intake::run(context, catalog, slots_or(4)).await,
-            Role::Transcoder => reelfleet_transcoder::run(context, catalog, Progress::new(outlet), slots_or(1)).await,
+            Role::Transcoder => {
+                reelfleet_transcoder::run(context, catalog, Progress::new(outlet), slots_or(1), backfill).await
+            }
             Role::Thumbnailer => {
                 let options = reelfleet_thumbnailer::Options { slots: slots_or(1), storyboard: !no_storyboard };
                 reelfleet_thumbnailer::run(context, catalog, options).await
@@ -124,6 +142,28 @@ pub async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
     let context = Context::from_config(args.config, "migrate").await?;
     let ran = catalog(&context).migrate(context.clock.now_ms()).await?;
     println!("{ran} migrations ran");
+    Ok(())
+}
+
+/// Makes buckets, queues, topics and the schema on the endpoint of the environment, once it answers.
+pub async fn provision(args: MigrateArgs) -> anyhow::Result<()> {
+    let context = Context::from_config(args.config, "provision").await?;
+    let answers = async {
+        while let Err(error) = context.clients.sqs.list_queues().max_results(1).send().await {
+            // Anything but an answer: it has not started yet.
+            if error.raw_response().is_some() {
+                return Err(anyhow::Error::new(error).context("the endpoint refuses"));
+            }
+            tokio::time::sleep(STARTING).await;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(ENDPOINT, answers)
+        .await
+        .context("the endpoint does not answer: is AWS_ENDPOINT_URL right?")??;
+    crate::up::provision::provision(&context.clients, &context.config).await?;
+    let ran = catalog(&context).migrate(context.clock.now_ms()).await?;
+    println!("buckets, queues and topics are there; {ran} migrations ran");
     Ok(())
 }
 

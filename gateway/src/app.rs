@@ -14,8 +14,8 @@ use tokio::sync::OnceCell;
 
 use crate::asset_view::Playback;
 use crate::auth::Accounts;
-use crate::auth::oidc::provider::Provider;
 use crate::auth::limits::{Buckets, too_often};
+use crate::auth::oidc::provider::Provider;
 use crate::options::{Checked, GatewayOptions, OptionsError};
 use crate::problem::Problem;
 
@@ -60,7 +60,8 @@ impl App {
         let options = options.check(&context.config.public_url)?;
         let callback = format!("{}/v1/auth/oidc/callback", context.config.public_url);
         let provider = options.oidc.clone().map(|terms| Provider::new(terms, callback)).transpose()?;
-        let accounts = options.session.clone().map(|key| Accounts::new(catalog.clone(), key, options.sign_up, provider));
+        let accounts =
+            options.session.clone().map(|key| Accounts::new(catalog.clone(), key, options.sign_up, provider));
         let (rate, burst) = (options.rate_per_second, options.rate_burst);
         Ok(Arc::new(Self {
             keys: Keys::new(catalog.clone()),

@@ -9,7 +9,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use reelfleet_access::{Principal, Scope, Sight};
-use reelfleet_catalog::assets::{Asset, Listing};
+use reelfleet_catalog::assets::{Asset, Listing, Order};
 use reelfleet_domain::AssetState;
 use reelfleet_messages::AssetId;
 use serde::Deserialize;
@@ -24,6 +24,7 @@ use crate::deletion::deletion;
 use crate::explore;
 use crate::paging::{self, Page};
 use crate::problem::{Code, Problem};
+use crate::review::again;
 
 /// Characters that can be looked for.
 const MAX_TEXT: usize = 200;
@@ -31,16 +32,17 @@ const MAX_TEXT: usize = 200;
 #[derive(Debug, Deserialize)]
 pub(crate) struct Wanted {
     state: Option<String>,
+    sort: Option<String>,
     q: Option<String>,
     bucket: Option<String>,
     key: Option<String>,
 }
 
 impl paging::Wanted for Wanted {
-    const FIELDS: &'static [&'static str] = &["state", "q", "bucket", "key"];
+    const FIELDS: &'static [&'static str] = &["state", "sort", "q", "bucket", "key"];
 }
 
-/// A page, newest first, of what is not deleted (`state=deleting` shows what can be restored); or with `bucket` and `key` the assets of one object's versions.
+/// A page, newest first unless asked otherwise, of what is not deleted (`state=deleting` shows what can be restored); or with `bucket` and `key` the assets of one object's versions.
 pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, page: Page<Wanted>) -> Result<Response, Problem> {
     let principal = caller.with(Scope::AssetsRead)?;
     let invalid = |detail: String| Problem::new(Code::InvalidRequest, detail);
@@ -63,10 +65,18 @@ pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, page: Page
             invalid(format!("state is one of {}", known.join(", ")))
         })?),
     };
+    let order = match wanted.sort.as_deref() {
+        None => Order::default(),
+        Some(text) => Order::ALL
+            .into_iter()
+            .find(|order| order.as_str() == text)
+            .ok_or_else(|| invalid(format!("sort is one of {}", Order::ALL.map(Order::as_str).join(", "))))?,
+    };
     let before = page.after::<AssetId>()?.map(|id| id.to_string());
     let assets = app.catalog.assets(Listing {
         tenant: &principal.tenant,
         owner: principal.lists_of(),
+        order,
         before: before.as_deref(),
         state,
         text: text(wanted.q.as_deref())?,
@@ -74,7 +84,8 @@ pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, page: Page
     });
     let (assets, next) = page.cut(assets.await?, |asset| asset.id.to_string());
     let body = shown(&app, &assets, next.as_deref(), summary, App::playback).await?;
-    let query = [("state", state.map(AssetState::as_str)), ("q", wanted.q.as_deref())];
+    let query =
+        [("state", state.map(AssetState::as_str)), ("sort", wanted.sort.as_deref()), ("q", wanted.q.as_deref())];
     Ok(page.answer("/v1/assets", &query, next.as_deref(), body))
 }
 
@@ -128,6 +139,7 @@ pub(crate) async fn show(
     let mut shown = full(&asset, job.as_ref(), &renditions, &pictures, playback.as_ref());
     shown["captions"] = captions::of(&app, &asset, playback.as_ref()).await?;
     shown["deletion"] = deletion(&app, &asset).await?;
+    shown["review"] = again::of(&app, &asset).await?;
     Ok(with_etag(&headers, shown.to_string()))
 }
 

@@ -21,8 +21,10 @@ mod explore;
 mod front;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzed;
+mod history;
 mod notices;
 mod openapi;
+mod ops;
 mod options;
 mod outputs;
 mod paging;

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use reelfleet_access::Principal;
 use reelfleet_catalog::notices::Wishes;
+use reelfleet_domain::week;
 use reelfleet_messages::UserId;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,6 +20,7 @@ use crate::problem::Problem;
 pub(crate) struct Change {
     ready: Option<bool>,
     failed: Option<bool>,
+    weekly: Option<bool>,
 }
 
 /// As it stands.
@@ -35,8 +37,12 @@ pub(crate) async fn change(
 ) -> Result<Json<Value>, Problem> {
     let user = account(&caller.anybody())?;
     let before = app.catalog.wishes(&user).await?;
-    let wishes = Wishes { ready: change.ready.unwrap_or(before.ready), failed: change.failed.unwrap_or(before.failed) };
-    app.catalog.wish(&user, wishes).await?;
+    let wishes = Wishes {
+        ready: change.ready.unwrap_or(before.ready),
+        failed: change.failed.unwrap_or(before.failed),
+        weekly: change.weekly.unwrap_or(before.weekly),
+    };
+    app.catalog.wish(&user, wishes, week::number(app.now())).await?;
     Ok(shown(wishes))
 }
 
@@ -46,5 +52,5 @@ fn account(principal: &Principal) -> Result<UserId, Problem> {
 }
 
 fn shown(wishes: Wishes) -> Json<Value> {
-    Json(json!({ "ready": wishes.ready, "failed": wishes.failed }))
+    Json(json!({ "ready": wishes.ready, "failed": wishes.failed, "weekly": wishes.weekly }))
 }

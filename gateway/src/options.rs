@@ -8,6 +8,8 @@ use clap::{Args, ValueEnum};
 use reelfleet_access::targets::Exceptions;
 use reelfleet_access::{PlaybackKey, SessionKey, WebhookKey};
 
+use crate::auth::oidc::options::{OidcOptions, Terms};
+
 /// Who may make an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SignUp {

@@ -45,6 +45,7 @@ codes! {
     EmailTaken = 409 "email_taken" "This e-mail has an account already";
     NotOneself = 409 "not_oneself" "Nobody does this to oneself";
     WebhookOff = 409 "webhook_off" "The webhook is turned off";
+    ScaledElsewhere = 409 "scaled_elsewhere" "The number of workers is not decided here";
     TooManyWebhooks = 409 "too_many_webhooks" "There are too many webhooks";
     TooManyKeys = 409 "too_many_keys" "There are too many keys";
     ReviewDecided = 409 "review_decided" "It has been decided already";

@@ -15,8 +15,8 @@ use crate::front::{COMPLETION_ROUTE, cors, front};
 use crate::problem::{Code, Problem};
 use crate::serve::Peer;
 use crate::{
-    assets, auth, captions, deletion, details, explore, notices, openapi, playback, proxy, review, tickets, uploads,
-    web, webhooks,
+    assets, auth, captions, deletion, details, explore, history, notices, openapi, ops, playback, proxy, review, tickets,
+    uploads, web, webhooks,
 };
 
 /// All of the gateway.
@@ -31,11 +31,13 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/assets/{id}/captions/{language}", put(captions::put).delete(captions::remove))
         .route("/v1/assets/{id}/original", get(details::original))
         .route("/v1/assets/{id}/restore", post(deletion::restore))
+        .route("/v1/assets/{id}/review", post(review::again::ask))
         .route("/v1/realtime/tickets", post(tickets::issue))
         .route("/v1/reviews", get(review::desk::list))
         .route("/v1/reviews/{id}", get(review::desk::show))
         .route("/v1/reviews/{id}/verdict", post(review::desk::decide))
         .route("/v1/me", get(auth::me::show).patch(auth::me::rename))
+        .route("/v1/me/events", get(history::list))
         .route("/v1/me/notices", get(notices::show).patch(notices::change))
         .route("/v1/me/password", post(auth::me::change_password))
         .route("/v1/keys", get(auth::keys::list).post(auth::keys::create))
@@ -52,6 +54,13 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/users/{id}", get(auth::users::show).patch(auth::users::change))
         .route("/v1/invitations", post(auth::invitations::create))
         .route("/v1/audit", get(auth::audit::list))
+        .route("/v1/ops", get(ops::overview::show))
+        .route("/v1/ops/audit", get(ops::overview::audit))
+        .route("/v1/ops/pools/{name}", put(ops::controls::scale))
+        .route("/v1/ops/queues/{name}/pause", post(ops::controls::pause))
+        .route("/v1/ops/queues/{name}/resume", post(ops::controls::resume))
+        .route("/v1/ops/jobs", get(ops::jobs::list))
+        .route("/v1/ops/assets/{id}/timeline", get(ops::jobs::timeline))
         .route_layer(from_fn_with_state(app.clone(), authenticate));
     // Let in by what the request itself holds: a password, a cookie, a secret from a mail.
     let doors = Router::new()

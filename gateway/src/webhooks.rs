@@ -195,13 +195,8 @@ pub(crate) async fn ping(
         "data": { "webhook": webhook.id.to_string() },
     });
     // Beside all assets: it waits for none.
-    let made = NewDelivery {
-        event,
-        position: 0,
-        asset: event.to_string(),
-        kind: PING.to_owned(),
-        body: body.to_string(),
-    };
+    let made =
+        NewDelivery { event, position: 0, asset: event.to_string(), kind: PING.to_owned(), body: body.to_string() };
     app.catalog.try_webhook(app.now(), &webhook.id, made).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "id": event.to_string() }))))
 }

@@ -378,11 +378,15 @@ CREATE TABLE mail (
 );
 CREATE INDEX mail_due ON mail (state, next_at);
 
--- What people want to be written to about. Who has no row wants all of it.
+-- What people want to be written to about. Who has no row wants all of it but the weekly mail. week is the number of the
+-- last one that was told of.
 CREATE TABLE mail_wish (
     user_id      TEXT PRIMARY KEY,
     ready        BOOLEAN NOT NULL,
-    failed       BOOLEAN NOT NULL
+    failed       BOOLEAN NOT NULL,
+    weekly       BOOLEAN NOT NULL,
+    week         BIGINT NOT NULL,
+    op_id        TEXT NOT NULL
 );
 
 -- How far somebody has read the operators' stream, from its beginning.
@@ -548,6 +552,26 @@ CREATE TABLE scaling_decision (
     words        TEXT NOT NULL,
     PRIMARY KEY (pool, at)
 );
+
+-- Campaigns make anew what landed before a date. The cursor is the last asset that one came to.
+CREATE TABLE campaign (
+    name         TEXT PRIMARY KEY,
+    tenant       TEXT,
+    before_ms    BIGINT NOT NULL,
+    parallel     BIGINT NOT NULL,
+    state        TEXT NOT NULL,
+    after_asset  TEXT NOT NULL,
+    handed       BIGINT NOT NULL,
+    skipped      BIGINT NOT NULL,
+    created_by   TEXT NOT NULL,
+    created_at   BIGINT NOT NULL,
+    updated_at   BIGINT NOT NULL
+);
+CREATE TABLE campaign_job (
+    job_id       TEXT PRIMARY KEY,
+    campaign     TEXT NOT NULL
+);
+CREATE INDEX campaign_jobs ON campaign_job (campaign);
 
 -- Facts about the installation: the epoch of the event log's positions.
 CREATE TABLE installation (

@@ -26,14 +26,18 @@ FORMAT = [
     (f"{MODULES}/topics/main.tf", "  name              =", "      name =", "topics/main.tf"),
 ]
 VALIDATE = [
-    (f"{MODULES}/queue/main.tf", "  visibility_timeout_seconds        =", "  visibility_timeout =", "visibility_timeout"),
-    (f"{MODULES}/queue/main.tf", '  protocol             = "sqs"\n', "", '"protocol" is required'),
     (f"{MODULES}/key/main.tf", "enable_key_rotation     = true", 'enable_key_rotation = "yes"', "a bool is required"),
     (f"{MODULES}/buckets/main.tf", "var.unfinished_days\n    }", "var.unfinished\n    }", 'name "unfinished"'),
     (f"{MODULES}/edge/cloudfront.tf", 'signing_behavior                  = "always"',
      'signing_behavior = "allways"', "expected signing_behavior to be one of"),
 ]
-# One that hides the others from `validate`.
+# Those that hide the others from `validate`.
+QUEUE = [
+    (f"{MODULES}/queue/main.tf", "  visibility_timeout_seconds        =", "  visibility_timeout =", "visibility_timeout"),
+]
+MISSING = [
+    (f"{MODULES}/queue/main.tf", '  protocol             = "sqs"\n', "", '"protocol" is required'),
+]
 CALL = [
     (f"{MODULES}/backbone/main.tf", "  force_destroy      = var", "  force_delete      = var", '"force_delete" is not expected'),
 ]
@@ -93,15 +97,15 @@ POLICY = [
      "B3", 'aws_s3_bucket.bucket["uploads"]'),
     (f"{MODULES}/buckets/main.tf", '"AES256" : "aws:kms"', '"AES256" : "AES256"', "B4", 'aws_s3_bucket.bucket["outputs"]'),
     (f"{MODULES}/buckets/main.tf", "events    = var.events", 'events    = ["s3:ObjectCreated:Put"]', "B5", "aws_s3_bucket_notification"),
-    (PRODUCTION, "cpu = 4096, memory = 8192", "cpu = 4096, memory = 4096", "T1", 'worker["transcoder"].aws_ecs_task_definition'),
+    (PRODUCTION, "cpu = 4096, memory = 8192, min = 0, max = 500", "cpu = 4096, memory = 4096, min = 0, max = 500", "T1", 'worker["transcoder"].aws_ecs_task_definition'),
     (f"{MODULES}/worker/main.tf", "readonlyRootFilesystem = true", "readonlyRootFilesystem = false",
      "T2", 'worker["intake"].aws_ecs_task_definition'),
     (f"{MODULES}/fleet/main.tf", 'user                   = "10001:10001"', 'user                   = "root"',
      "T3", "aws_ecs_task_definition.migrate"),
     (f"{MODULES}/worker/main.tf", "stopTimeout = 120", "stopTimeout = 30", "T4", 'worker["janitor"].aws_ecs_task_definition'),
     (f"{MODULES}/worker/main.tf", "    healthCheck = {", "    healthChecks = {", "T5", "nobody sees that it hangs"),
-    (f"{MODULES}/fleet/workers.tf", "        REELFLEET_SIGN_UP         = var.sign_up",
-     "        REELFLEET_SIGN_UP         = var.sign_up\n        REELFLEET_SESSION_SECRET = var.origin_secret",
+    (f"{MODULES}/fleet/workers.tf", "          REELFLEET_SIGN_UP         = var.sign_up",
+     "          REELFLEET_SIGN_UP         = var.sign_up\n          REELFLEET_SESSION_SECRET = var.origin_secret",
      "T6", 'worker["gateway"].aws_ecs_task_definition'),
     (f"{MODULES}/fleet/workers.tf", "REELFLEET_OUTPUTS_BUCKET  ", "REELFLEET_OUTPUT_BUCKET  ", "T7", "REELFLEET_OUTPUT_BUCKET"),
     (f"{MODULES}/worker/main.tf", "(FILL(visible_${id}, 0) + FILL(in_flight_${id}, 0))", "(FILL(visible_${id}, 0))",
@@ -202,7 +206,7 @@ def policy_says(root, work):
 def main():
     root, work = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve()
     checks = [policy_says, *(test_says([one]) for one in REFUSED), test_says(ASSERTED)]
-    checks += [validate_says(VALIDATE), validate_says(CALL), format_says]
+    checks += [*(validate_says(some) for some in (VALIDATE, QUEUE, MISSING, CALL)), format_says]
     with ThreadPoolExecutor(2) as pool:
         caught = [one for says in pool.map(lambda check: check(root, work), checks) for one in says]
     missed = [name for name, found in caught if not found]

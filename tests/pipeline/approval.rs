@@ -150,7 +150,7 @@ async fn an_uploader_is_told_by_mail_what_became_of_it() {
 
     // Not about what is ready any more; but about what came to nothing. What the bucket's own drops become is nobody's.
     let (status, wishes) = clients.api(Method::PATCH, "/v1/me/notices", Some(json!({ "ready": false }))).await;
-    assert_eq!((status, wishes), (StatusCode::OK, json!({ "ready": false, "failed": true })));
+    assert_eq!((status, wishes), (StatusCode::OK, json!({ "ready": false, "failed": true, "weekly": false })));
     let bad = reelfleet_tests::media().join("approval-no-film.mp4");
     std::fs::write(&bad, "this is no film").unwrap();
     let refused = clients.upload(&bad).await;
@@ -162,6 +162,17 @@ async fn an_uploader_is_told_by_mail_what_became_of_it() {
         told.text
     );
     assert!(!told.text.contains(&format!("/watch/{asset}")), "told once: {}", told.text);
+
+    // What a week brought, to who asked for it, once it is over.
+    let (status, wishes) = clients.api(Method::PATCH, "/v1/me/notices", Some(json!({ "weekly": true }))).await;
+    assert_eq!((status, &wishes["weekly"]), (StatusCode::OK, &json!(true)));
+    clients.rows("UPDATE asset SET ready_at = ready_at - 604800000, updated_at = updated_at - 604800000").await;
+    clients.rows("UPDATE mail_wish SET week = week - 1").await;
+    let week = sink.wait(SOON, |mail| mail.to == "ann@example.com" && mail.headers.contains("Your week")).await;
+    assert!(week.headers.contains("Subject: Your week: 1 ready, 1 not processed"), "{}", week.headers);
+    for asset in [&asset, &refused] {
+        assert!(week.text.contains(&format!("/watch/{asset}")), "{}", week.text);
+    }
     clients.api_key = operator;
     let (status, _) = clients.api(Method::GET, "/v1/me/notices", None).await;
     assert_eq!(status, StatusCode::NOT_FOUND, "a key that is nobody's account has no address");
@@ -305,6 +316,18 @@ async fn the_desk_counts_two_votes_and_what_nobody_decides_stays_blocked() {
     let (status, over) = vote(clients, &reminder, "approve", "").await;
     assert_eq!((status, over["code"].as_str()), (StatusCode::CONFLICT, Some("review_decided")), "{over}");
     assert_eq!(state(clients, &late).await, "awaiting_approval");
+    // Or asked for again, by its owner: whoever was written to is written to anew.
+    let path = format!("/v1/assets/{late}/review");
+    assert_eq!(clients.asset(&late).await["review"]["state"], "expired");
+    for _ in 0..2 {
+        let (status, open) = clients.api(Method::POST, &path, None).await;
+        assert_eq!((status, &open["state"]), (StatusCode::OK, &json!("waiting")), "{open}");
+    }
+    let anew =
+        sink.wait(SOON, |mail| mail.to == "bob@example.com" && mail.headers.contains("Please review after all")).await;
+    assert_ne!(link(clients, &anew), link(clients, &reminder));
+    assert_eq!(vote(clients, &reminder, "approve", "").await.0, StatusCode::GONE, "the old link stays over");
+    events.wait(SOON, |e| e.subject == late && e.kind == "approval.expired.v1").await;
     let (status, _) = clients.api(Method::DELETE, &format!("/v1/assets/{late}"), None).await;
     assert_eq!(status, StatusCode::ACCEPTED);
     assert_eq!(fleet.stop().await, Some(0));

@@ -44,8 +44,9 @@ pub struct Scenario {
 const GRACE_S: f64 = 100.0;
 /// Campaigns keep so many of their tasks waiting for each of their workers.
 const AHEAD: u64 = 3;
-/// The pool of campaigns.
-const BACKFILL: &str = "backfill";
+/// Places of two pools among the fleets.
+const TRANSCODER: usize = 1;
+const CAMPAIGN: usize = 3;
 
 /// What a task is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +81,7 @@ struct Worker {
     pool: usize,
     up_at: u64,
     is_up: bool,
-    /// An interruption was announced: nothing more is taken.
+    /// It takes nothing more, and goes when it has nothing left.
     drains: bool,
     tasks: Vec<u64>,
 }
@@ -142,7 +143,7 @@ impl Engine {
             ("intake", &["intake", "probe"]),
             ("transcoder", &["express", "transcode"]),
             ("thumbnailer", &["thumbnail"]),
-            (BACKFILL, &["backfill"]),
+            ("backfill", &["backfill"]),
         ];
         let mut random = Random::new(scenario.seed);
         // Their own stream, so that other random things leave the uploads as they are.
@@ -221,11 +222,11 @@ impl Engine {
     /// A task of an asset, on the queue where it belongs.
     fn add(&mut self, asset: usize, kind: Kind) {
         let (fleet, queue) = match kind {
-            _ if self.assets[asset].backfill => (3, 0),
+            _ if self.assets[asset].backfill => (CAMPAIGN, 0),
             Kind::Land => (0, 0),
             Kind::Probe => (0, 1),
-            Kind::Plan | Kind::Opening | Kind::Publish => (1, 0),
-            Kind::Chunk => (1, 1),
+            Kind::Plan | Kind::Opening | Kind::Publish => (TRANSCODER, 0),
+            Kind::Chunk => (TRANSCODER, 1),
             Kind::Pictures => (2, 0),
         };
         let fleet_of = &mut self.fleets[fleet];
@@ -267,6 +268,8 @@ impl Engine {
         self.outcome.tasks += 1;
         if !drains {
             self.fleets[fleet].free.insert(worker);
+        } else if self.workers.get(&worker).is_some_and(|state| state.tasks.is_empty()) {
+            self.take_away(worker);
         }
         self.follow(task);
         self.hand_out(fleet);
@@ -331,13 +334,23 @@ impl Engine {
 
     /// Two minutes' notice: it takes nothing more, and finishes what fits.
     fn notice(&mut self, worker: u64) {
+        if self.workers.contains_key(&worker) {
+            self.outcome.interruptions += 1;
+            self.at(self.now + ms(GRACE_S), Event::Gone(worker));
+            self.retire(worker);
+        }
+    }
+
+    /// It takes nothing more, finishes what it has, and goes.
+    fn retire(&mut self, worker: u64) {
         let Some(state) = self.workers.get_mut(&worker) else { return };
         state.drains = true;
-        let fleet = &mut self.fleets[state.pool];
+        let (fleet, is_idle) = (&mut self.fleets[state.pool], state.tasks.is_empty());
         fleet.free.remove(&worker);
         fleet.workers.remove(&worker);
-        self.outcome.interruptions += 1;
-        self.at(self.now + ms(GRACE_S), Event::Gone(worker));
+        if is_idle {
+            self.take_away(worker);
+        }
     }
 
     fn gone(&mut self, worker: u64) {
@@ -376,7 +389,9 @@ impl Engine {
     fn look(&mut self) {
         self.hand_out_campaign();
         let at = i64::try_from(self.now).unwrap_or(i64::MAX);
-        let mut taken = 0;
+        // Those of the campaign that still finish what they have count against what uploads may have.
+        let campaign = self.workers.values().filter(|state| state.pool == CAMPAIGN).count() as u32;
+        let mut left = self.scenario.shared.map(|shared| shared.saturating_sub(campaign));
         for fleet in 0..self.fleets.len() {
             let of = &mut self.fleets[fleet];
             let running = u32::try_from(of.workers.len()).unwrap_or(u32::MAX);
@@ -388,18 +403,21 @@ impl Engine {
             };
             let loads: Vec<Load> = of.queues.iter().map(load).collect();
             let mut pool = of.pool.clone();
-            if let Some(shared) = self.scenario.shared
-                && matches!(of.name, "transcoder" | BACKFILL)
-            {
-                // Uploads first; a campaign has what they leave.
-                pool.max = pool.max.min(shared.saturating_sub(taken));
+            if let (Some(left), TRANSCODER) = (left, fleet) {
+                pool.max = pool.max.min(left.max(running));
             }
             let decision = of.scaler.decide(&pool, &loads, running, at);
-            let (name, wanted) = (of.name, decision.workers);
-            if matches!(name, "transcoder" | BACKFILL) {
-                taken += wanted;
+            let (name, mut wanted) = (of.name, decision.workers);
+            if fleet == TRANSCODER {
+                // Uploads first: a campaign has what they leave, and makes room where they need more than there is.
+                let uploads = u32::try_from(pool.needed(&loads)).unwrap_or(u32::MAX).max(wanted);
+                left = self.scenario.shared.map(|shared| shared.saturating_sub(uploads));
             }
-            let up = of.workers.iter().filter(|worker| self.workers.get(worker).is_some_and(|state| state.is_up)).count();
+            if let (Some(left), CAMPAIGN) = (left, fleet) {
+                wanted = wanted.min(left);
+            }
+            let up =
+                of.workers.iter().filter(|worker| self.workers.get(worker).is_some_and(|state| state.is_up)).count();
             self.outcome.sample(Sample {
                 pool: name,
                 at_ms: self.now,
@@ -416,12 +434,12 @@ impl Engine {
             for _ in running..wanted {
                 self.start(fleet);
             }
-            self.shrink(fleet, running.saturating_sub(wanted));
+            self.shrink(fleet, running.saturating_sub(wanted), wanted < decision.workers);
         }
     }
 
-    /// Takes workers away: the idle first, as the supervisor does.
-    fn shrink(&mut self, fleet: usize, count: u32) {
+    /// Takes workers away: the idle first, as the supervisor does. Those that make room for others finish what they have.
+    fn shrink(&mut self, fleet: usize, count: u32, makes_room: bool) {
         if count == 0 {
             return;
         }
@@ -430,14 +448,18 @@ impl Engine {
             self.fleets[fleet].workers.iter().map(|worker| (busy(worker), Reverse(*worker))).collect();
         leaving.sort_unstable();
         for (_, Reverse(worker)) in leaving.into_iter().take(count as usize) {
-            self.outcome.killed_by_scale_in += self.take_away(worker);
+            if makes_room {
+                self.retire(worker);
+            } else {
+                self.outcome.killed_by_scale_in += self.take_away(worker);
+            }
         }
     }
 
     /// A campaign keeps a few tasks ahead of its workers, and no more.
     fn hand_out_campaign(&mut self) {
         while self.campaign > 0 {
-            let of = &self.fleets[3];
+            let of = &self.fleets[CAMPAIGN];
             let most = u64::from(of.pool.max).max(1) * AHEAD;
             let ahead: u64 = of.queues.iter().map(|queue| queue.1.len() as u64 + queue.2).sum();
             if ahead >= most {

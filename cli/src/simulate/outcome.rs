@@ -111,8 +111,17 @@ impl Outcome {
             *workers += f64::from(sample.up);
             *count += 1.0;
         }
-        let enough = windows.into_values().filter(|(work, _, count)| work / count >= ENOUGH);
+        // The last look may begin a quarter that nobody saw.
+        let whole = windows.values().map(|(_, _, count)| *count).fold(0.0, f64::max) * 0.9;
+        let enough = windows.into_values().filter(|(work, _, count)| *count >= whole && work / count >= ENOUGH);
         enough.map(|(work, workers, _)| work / workers.max(1.0)).collect()
+    }
+
+    /// Workers of a pool in the mean, from `from_s` on.
+    pub fn mean(&self, pool: &str, from_s: f64) -> f64 {
+        let of = self.of(pool).filter(|sample| sample.at_ms as f64 >= from_s * 1000.0);
+        let (sum, count) = of.fold((0.0, 0.0), |(sum, count), sample| (sum + f64::from(sample.workers), count + 1.0));
+        sum / f64::max(count, 1.0)
     }
 
     /// Most workers of a pool.

@@ -53,7 +53,11 @@ impl Axis {
             (from, to) = (1.0, 10.0);
         }
         if log {
-            return Self { from: 10_f64.powf(from.log10().floor()), to: 10_f64.powf((to.log10()).ceil().max(from.log10().floor() + 1.0)), log };
+            return Self {
+                from: 10_f64.powf(from.log10().floor()),
+                to: 10_f64.powf((to.log10()).ceil().max(from.log10().floor() + 1.0)),
+                log,
+            };
         }
         let step = step((to - from.min(0.0)).max(1e-9));
         Self { from: (from.min(0.0) / step).floor() * step, to: ((to / step).ceil() * step).max(step), log }
@@ -146,7 +150,9 @@ impl Plot {
             draw(format!("<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\"/>"));
             let (from, row) = (WIDTH - RIGHT + 12.0, TOP + 14.0 + 20.0 * index as f64);
             let (to, beside) = (from + 18.0, from + 24.0);
-            draw(format!("<line x1=\"{from}\" y1=\"{row}\" x2=\"{to}\" y2=\"{row}\" stroke=\"{colour}\" stroke-width=\"3\"/>"));
+            draw(format!(
+                "<line x1=\"{from}\" y1=\"{row}\" x2=\"{to}\" y2=\"{row}\" stroke=\"{colour}\" stroke-width=\"3\"/>"
+            ));
             draw(format!("<text x=\"{beside}\" y=\"{}\">{}</text>", row + 4.0, escaped(&line.name)));
         }
         let (middle, foot, half) = (LEFT + inner_w / 2.0, HEIGHT - 12.0, TOP + inner_h / 2.0);

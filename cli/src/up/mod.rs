@@ -7,15 +7,17 @@ pub mod child;
 mod disk;
 mod locks;
 mod logs;
+mod metrics;
 mod ports;
-mod provision;
+pub mod provision;
 pub mod ready;
 mod scale;
 mod secrets;
 mod supervise;
+mod topology;
 
 use std::io::{IsTerminal, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,9 +40,10 @@ use self::ready::{Places, Ready};
 use self::scale::{Scaling, Told};
 use self::secrets::Secrets;
 use self::supervise::{Health, Patience, Spec, Supervisor};
+use crate::listen::{self, dialled};
 use crate::place::program;
 use crate::worker::{self, Role};
-use crate::{lifeline, listen, private_file};
+use crate::{lifeline, private_file};
 
 /// From the start to everything ready.
 const STARTUP: Duration = Duration::from_secs(120);
@@ -255,6 +258,7 @@ impl Plan {
         };
         let mut changes = supervisor.changes();
         self.places.write(&ready)?;
+        metrics::write(&self.folder, &supervisor.metrics())?;
         self.greet(&ready, is_new);
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -272,6 +276,7 @@ impl Plan {
             if pids != ready.pids {
                 ready.pids = pids;
                 self.places.write(&ready)?;
+                metrics::write(&self.folder, &supervisor.metrics())?;
             }
         }
     }
@@ -288,18 +293,27 @@ impl Plan {
     /// The workers whose number may change.
     fn pools(&self) -> Vec<Told> {
         let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
-        let args = if self.args.no_storyboard { vec!["--no-storyboard".to_owned()] } else { Vec::new() };
+        let transcoders = self.args.transcoders.unwrap_or(cores);
+        let pictures = if self.args.no_storyboard { vec!["--no-storyboard".to_owned()] } else { Vec::new() };
         [
-            (Role::Intake, self.args.intakes, Vec::new()),
-            (Role::Transcoder, self.args.transcoders.unwrap_or(cores), Vec::new()),
-            (Role::Thumbnailer, self.args.thumbnailers, args),
+            ("intake", Role::Intake, self.args.intakes, Vec::new()),
+            ("transcoder", Role::Transcoder, transcoders, Vec::new()),
+            ("thumbnailer", Role::Thumbnailer, self.args.thumbnailers, pictures),
+            // There is one while a campaign runs, whatever the others are.
+            (
+                "backfill",
+                Role::Transcoder,
+                if self.args.autoscale { transcoders } else { 1 },
+                vec!["--backfill".to_owned()],
+            ),
         ]
         .into_iter()
-        .map(|(role, count, args)| Told {
+        .map(|(pool, role, count, args)| Told {
+            pool,
             role,
             count,
             args,
-            auto: self.args.autoscale,
+            auto: self.args.autoscale || pool == "backfill",
             scale_in_after_s: self.args.scale_in_after,
             target_latency_s: self.args.target_latency,
         })
@@ -392,26 +406,5 @@ impl Plan {
         );
         // Nobody may be reading.
         let _ = writeln!(std::io::stdout().lock(), "{text}");
-    }
-}
-
-/// An address as a client on this machine dials it.
-fn dialled(address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => (std::net::Ipv6Addr::LOCALHOST, address.port()).into(),
-        _ => address,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_interface_is_dialled_on_this_one() {
-        assert_eq!(dialled("0.0.0.0:80".parse().unwrap()).to_string(), "127.0.0.1:80");
-        assert_eq!(dialled("[::]:80".parse().unwrap()).to_string(), "[::1]:80");
-        assert_eq!(dialled("10.1.2.3:80".parse().unwrap()).to_string(), "10.1.2.3:80");
     }
 }

@@ -6,7 +6,7 @@
 //! Sources: "Granting permissions to publish event notification messages to a destination" (S3), "Access policy for SNS
 //! to send to an SQS queue" (SNS), "Confused deputy" (IAM).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::Context as _;
 use aws_sdk_s3::types as s3;
@@ -14,17 +14,12 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use reelfleet_fleet::{Clients, Config, QueueName, Queues, QueuesError};
 use serde_json::json;
 
-/// A message moves to the dead-letter queue on the receive after this many.
-const MAX_RECEIVES: u32 = 10;
-/// The longest that SQS keeps a message: dead letters wait for a person.
-const DEAD_LETTERS_S: u32 = 14 * 24 * 3600;
-/// Everything but the pushes of progress, which are not facts to keep.
-const METADATA_FILTER: &str = r#"{"type":[{"anything-but":["job.progressed.v1"]}]}"#;
+use super::topology::{Subscription, Topology};
 
 /// Makes what is missing and sets what differs.
 pub async fn provision(clients: &Clients, config: &Config) -> anyhow::Result<()> {
     let queues = Queues::new(clients.sqs.clone(), &config.prefix);
-    let maker = Maker { clients, config, queues };
+    let maker = Maker { clients, config, queues, topology: Topology::load()? };
     for queue in QueueName::ALL {
         maker.queue(queue).await.with_context(|| format!("queue {}", maker.queues.name(queue)))?;
     }
@@ -32,13 +27,17 @@ pub async fn provision(clients: &Clients, config: &Config) -> anyhow::Result<()>
     for bucket in buckets.iter().copied().chain([config.outputs_bucket.as_str()]) {
         maker.bucket(bucket).await.with_context(|| format!("bucket {bucket}"))?;
     }
-    let uploads = maker.topic("uploads").await.context("topic of uploads")?;
-    let events = maker.topic("events").await.context("topic of events")?;
+    let mut topics = BTreeMap::new();
+    for name in &maker.topology.topics {
+        topics.insert(name.as_str(), maker.topic(name).await.with_context(|| format!("topic {name}"))?);
+    }
+    let topic = |name: &str| topics.get(name).cloned().with_context(|| format!("there is no topic {name}"));
+    let uploads = topic("uploads")?;
     maker.let_buckets_publish(&uploads, &buckets).await.context("policy of the uploads topic")?;
-    // The parser takes notifications with and without the envelope of SNS; events are read as they were published.
-    maker.subscribe(&uploads, QueueName::Intake, &[]).await.context("subscription of intake")?;
-    let attributes = [("RawMessageDelivery", "true"), ("FilterPolicy", METADATA_FILTER)];
-    maker.subscribe(&events, QueueName::Metadata, &attributes).await.context("subscription of metadata")?;
+    for (queue, facts) in &maker.topology.subscriptions {
+        let subscribed = maker.subscribe(&topic(&facts.topic)?, queue, facts).await;
+        subscribed.with_context(|| format!("subscription of {queue}"))?;
+    }
     for bucket in &buckets {
         maker.uploads(bucket, &uploads).await.with_context(|| format!("notifications of bucket {bucket}"))?;
     }
@@ -49,20 +48,25 @@ struct Maker<'m> {
     clients: &'m Clients,
     config: &'m Config,
     queues: Queues,
+    topology: Topology,
 }
 
 impl Maker<'_> {
     /// A queue and its dead-letter queue.
     async fn queue(&self, queue: QueueName) -> anyhow::Result<()> {
         let dlq = self.existing(&self.queues.dlq_name(queue)).await?;
-        self.set(&dlq, [(QueueAttributeName::MessageRetentionPeriod, DEAD_LETTERS_S.to_string())]).await?;
+        let Topology { queues, retention_seconds, dead_letters, .. } = &self.topology;
+        let facts = queues.get(queue.as_str()).context("schema/topology.json does not know it")?;
+        let kept = dead_letters.retention_seconds.to_string();
+        self.set(&dlq, [(QueueAttributeName::MessageRetentionPeriod, kept)]).await?;
         let url = self.existing(&self.queues.name(queue)).await?;
         let redrive = json!({
             "deadLetterTargetArn": self.config.queue_arn(&self.queues.dlq_name(queue)),
-            "maxReceiveCount": MAX_RECEIVES,
+            "maxReceiveCount": dead_letters.max_receives,
         });
         let attributes = [
-            (QueueAttributeName::VisibilityTimeout, self.config.visibility_seconds.to_string()),
+            (QueueAttributeName::VisibilityTimeout, facts.visibility_seconds.to_string()),
+            (QueueAttributeName::MessageRetentionPeriod, retention_seconds.to_string()),
             (QueueAttributeName::RedrivePolicy, redrive.to_string()),
         ];
         self.set(&url, attributes).await
@@ -125,7 +129,13 @@ impl Maker<'_> {
         Ok(())
     }
 
-    async fn subscribe(&self, topic: &str, queue: QueueName, attributes: &[(&str, &str)]) -> anyhow::Result<()> {
+    async fn subscribe(&self, topic: &str, queue: &str, facts: &Subscription) -> anyhow::Result<()> {
+        let queue: QueueName = queue.parse().map_err(anyhow::Error::msg)?;
+        // The parser of notifications takes them with and without the envelope; events are read as they were published.
+        let filter = facts.filter.as_ref().map(ToString::to_string);
+        let attributes = [("RawMessageDelivery", facts.raw.then(|| "true".to_owned())), ("FilterPolicy", filter)];
+        let attributes: Vec<(&str, String)> =
+            attributes.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
         let arn = self.config.queue_arn(&self.queues.name(queue));
         let policy = allow("sns.amazonaws.com", "sqs:SendMessage", &arn, json!(topic), &self.config.account);
         self.set(&self.queues.url(queue).await?, [(QueueAttributeName::Policy, policy)]).await?;
@@ -133,13 +143,13 @@ impl Maker<'_> {
         // A repeated Subscribe with other attributes than the subscription has is refused.
         let Some(subscription) = self.subscription(topic, &arn).await? else {
             let subscribe = sns.subscribe().topic_arn(topic).protocol("sqs").endpoint(&arn);
-            let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-            subscribe.set_attributes(Some(attributes.iter().map(own).collect())).send().await?;
+            let own = |(name, value): (&str, String)| (name.to_owned(), value);
+            subscribe.set_attributes(Some(attributes.into_iter().map(own).collect())).send().await?;
             return Ok(());
         };
         for (name, value) in attributes {
             let set = sns.set_subscription_attributes().subscription_arn(&subscription);
-            set.attribute_name(*name).attribute_value(*value).send().await?;
+            set.attribute_name(name).attribute_value(value).send().await?;
         }
         Ok(())
     }
@@ -160,20 +170,20 @@ impl Maker<'_> {
     /// What only upload buckets have: browsers may PUT, and what happens is told.
     async fn uploads(&self, bucket: &str, topic: &str) -> anyhow::Result<()> {
         // The pre-signed URL is the right; the page's origin adds nothing to it.
+        let facts = &self.topology.upload_cors;
         let rule = s3::CorsRule::builder()
-            .allowed_origins("*")
-            .allowed_methods("PUT")
-            .allowed_headers("*")
-            .expose_headers("ETag")
-            .max_age_seconds(3600)
+            .set_allowed_origins(Some(facts.allowed_origins.clone()))
+            .set_allowed_methods(Some(facts.allowed_methods.clone()))
+            .set_allowed_headers(Some(facts.allowed_headers.clone()))
+            .set_expose_headers(Some(facts.expose_headers.clone()))
+            .max_age_seconds(facts.max_age_seconds)
             .build()?;
         let cors = s3::CorsConfiguration::builder().cors_rules(rule).build()?;
         self.clients.s3.put_bucket_cors().bucket(bucket).cors_configuration(cors).send().await?;
         let told = s3::TopicConfiguration::builder()
             .id(format!("{}-uploads", self.config.prefix))
             .topic_arn(topic)
-            .events(s3::Event::from("s3:ObjectCreated:*"))
-            .events(s3::Event::from("s3:ObjectRemoved:*"))
+            .set_events(Some(self.topology.upload_events.iter().map(|event| s3::Event::from(event.as_str())).collect()))
             .build()?;
         let configuration = s3::NotificationConfiguration::builder().topic_configurations(told).build();
         let put = self.clients.s3.put_bucket_notification_configuration().bucket(bucket);

@@ -17,9 +17,14 @@ use super::supervise::{Health, Spec, Supervisor};
 use crate::status;
 use crate::worker::Role;
 
+/// The pool that has what the uploads' transcoders leave of this machine.
+const CAMPAIGN: &str = "backfill";
+
 /// What `up` was told about one pool.
 #[derive(Clone, Debug)]
 pub struct Told {
+    /// The pool.
+    pub pool: &'static str,
     /// Its worker.
     pub role: Role,
     /// So many processes, or, where the formula decides, at most so many.
@@ -57,7 +62,7 @@ impl Scaling {
     /// Pools as `up` was told.
     pub fn new(context: Context, catalog: Catalog, workers: CancellationToken, told: Vec<Told>) -> Self {
         let managed = |told: Told| {
-            let mut pool = POOLS.get(told.role.as_str())?.clone();
+            let mut pool = POOLS.get(told.pool)?.clone();
             pool.max = told.count;
             pool.min = pool.min.min(pool.max);
             pool.scale_in_after_s = told.scale_in_after_s.unwrap_or(pool.scale_in_after_s);
@@ -71,26 +76,38 @@ impl Scaling {
     pub async fn look(&mut self, supervisor: &mut Supervisor) -> anyhow::Result<()> {
         let now = self.context.clock.now_ms();
         let desired = self.catalog.desired().await?;
-        let word = |managed: &Managed| desired.iter().find(|word| word.pool == managed.told.role.as_str());
+        let word = |managed: &Managed| desired.iter().find(|word| word.pool == managed.told.pool);
         let by_formula = |managed: &Managed| word(managed).map_or(managed.told.auto, |word| word.workers.is_none());
         let loads = if self.pools.iter().any(by_formula) { self.loads(now).await? } else { Vec::new() };
         let paused = self.catalog.paused().await?;
         let busy = self.catalog.busy_instances(now).await?;
+        let mut left = None;
         for managed in &mut self.pools {
             let running = u32::try_from(managed.workers.len()).unwrap_or(u32::MAX);
-            let said = desired.iter().find(|word| word.pool == managed.told.role.as_str());
+            let said = desired.iter().find(|word| word.pool == managed.told.pool);
             let is_paused = managed.pool.seconds.keys().all(|queue| paused.iter().any(|p| p.queue == *queue));
-            let decision = match said {
+            let is_campaign = managed.told.pool == CAMPAIGN;
+            if let (true, Some(left)) = (is_campaign, left) {
+                managed.pool.max = left;
+            }
+            let mut decision = match said {
                 Some(Desired { workers: Some(count), .. }) => managed.scaler.told(&managed.pool, &loads, *count),
                 None if !managed.told.auto => managed.scaler.told(&managed.pool, &loads, managed.told.count),
                 _ if is_paused => managed.scaler.paused(&managed.pool, &loads, running),
                 _ => managed.scaler.decide(&managed.pool, &loads, running, now),
             };
+            if let (true, Some(left)) = (is_campaign && said.is_none_or(|said| said.workers.is_none()), left) {
+                // It makes room: whoever goes finishes what it has.
+                decision.workers = decision.workers.min(left);
+            }
+            if managed.told.role == Role::Transcoder && managed.told.auto && !is_campaign {
+                left = Some(managed.told.count.saturating_sub(decision.workers));
+            }
             let noted = said.is_some() || managed.told.auto;
             managed.follow(&decision, supervisor, &self.workers, &busy);
             let told = (decision.workers, decision.reason.kind());
             if managed.last.replace(told) != Some(told) && noted {
-                let (pool, words) = (managed.told.role.as_str(), decision.to_string());
+                let (pool, words) = (managed.told.pool, decision.to_string());
                 ScalingDecided { pool, running, workers: decision.workers, words: &words }.emit();
                 let decided = Decided {
                     pool: pool.to_owned(),
@@ -136,21 +153,21 @@ impl Managed {
     /// Starts and retires.
     fn follow(&mut self, decision: &Decision, supervisor: &mut Supervisor, stop: &CancellationToken, busy: &[String]) {
         let wanted = usize::try_from(decision.workers).unwrap_or(usize::MAX);
-        let role = self.told.role.as_str();
-        let kept = supervisor.kept(role);
+        let pool = self.told.pool;
+        let kept = supervisor.kept(pool);
         while self.workers.len() < wanted {
             let free = |name: &String| !kept.contains_key(name) && !self.workers.contains_key(name);
-            let Some(name) = (1_u32..).map(|number| format!("{role}-{number}")).find(free) else { break };
-            let mut args = vec!["worker".to_owned(), role.to_owned()];
+            let Some(name) = (1_u32..).map(|number| format!("{pool}-{number}")).find(free) else { break };
+            let mut args = vec!["worker".to_owned(), self.told.role.as_str().to_owned()];
             args.extend(self.told.args.iter().cloned());
-            let spec = Spec { role, name: name.clone(), args, env: Vec::new(), health: Health::Drawn };
+            let spec = Spec { role: pool, name: name.clone(), args, env: Vec::new(), health: Health::Drawn };
             self.workers.insert(name, supervisor.keep(spec, stop));
         }
         let is_busy = |name: &str| kept.get(name).is_some_and(|instance| busy.contains(instance));
         let mut leaving: Vec<(bool, String)> = self.workers.keys().map(|name| (is_busy(name), name.clone())).collect();
         leaving.sort_by_key(|(busy, name)| (*busy, std::cmp::Reverse(name.len()), std::cmp::Reverse(name.clone())));
         // By the formula as many stay as tasks are in flight, so the rest is idle; who is not yet goes at another look.
-        let by_formula = decision.reason != Reason::Told;
+        let by_formula = decision.reason != Reason::Told && pool != CAMPAIGN;
         leaving.retain(|(busy, _)| !(by_formula && *busy));
         for (_, name) in leaving.into_iter().take(self.workers.len().saturating_sub(wanted)) {
             if let Some(retired) = self.workers.remove(&name) {

@@ -72,6 +72,8 @@ pub struct Spec {
 struct State {
     role: &'static str,
     pid: Option<u32>,
+    /// Where it serves metrics: `host:port`.
+    metrics: Option<String>,
     /// Its name in leases, another in each life.
     instance: String,
     ready: bool,
@@ -184,6 +186,13 @@ impl Supervisor {
         pids
     }
 
+    /// Where the processes that run serve metrics: role and `host:port`.
+    pub fn metrics(&self) -> Vec<(&'static str, String)> {
+        let states = self.shared.lock();
+        let running = states.values().filter(|state| state.pid.is_some());
+        running.filter_map(|state| Some((state.role, state.metrics.clone()?))).collect()
+    }
+
     /// Stops those that were started with `stop`, and waits for their end.
     pub async fn stop(&mut self, stop: &CancellationToken) {
         stop.cancel();
@@ -239,7 +248,10 @@ impl Shared {
         };
         // The lifeline: dropped, and so closed, when this life is over.
         let _lifeline = child.stdin.take();
-        self.update(&spec.name, |state| (state.pid, state.instance) = (child.id(), instance));
+        let metrics = live_url.strip_prefix("http://").and_then(|url| url.strip_suffix("/livez")).map(str::to_owned);
+        self.update(&spec.name, |state| {
+            (state.pid, state.instance, state.metrics) = (child.id(), instance, metrics);
+        });
         let watched = self.watch(&spec.name, &ready_url, &live_url);
         tokio::pin!(watched);
         let mut retires = false;

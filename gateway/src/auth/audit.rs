@@ -16,9 +16,14 @@ use crate::problem::Problem;
 /// A page, the latest first.
 pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, page: Page) -> Result<Json<Value>, Problem> {
     let principal = caller.with(Scope::Admin)?;
+    self::page(&app, Some(&principal.tenant), &page).await
+}
+
+/// A page of a tenant's, or of the installation's.
+pub(crate) async fn page(app: &App, tenant: Option<&str>, page: &Page) -> Result<Json<Value>, Problem> {
     let before = page.after::<Place>()?;
     let before = before.as_ref().map(|Place(at, id)| (*at, id.as_str()));
-    let entries = app.catalog.audit_in(&principal.tenant, before, page.one_more()).await?;
+    let entries = app.catalog.audit_in(tenant, before, page.one_more()).await?;
     let (entries, next) = page.cut(entries, |entry| Place(entry.at, entry.id.clone()).to_string());
     Ok(Json(json!({ "entries": entries.iter().map(shown).collect::<Vec<_>>(), "next_cursor": next })))
 }

@@ -17,8 +17,8 @@ use reelfleet_catalog::sessions::Rotated;
 use reelfleet_messages::SessionId;
 use serde::Deserialize;
 
-use super::limits::too_often;
 use super::cookie::{self, REFRESH};
+use super::limits::too_often;
 use super::oidc::account::finish_link;
 use super::{email, welcome};
 use crate::app::App;

@@ -83,7 +83,14 @@ impl App {
     }
 
     /// A line of the audit.
-    pub(crate) fn deed(&self, tenant: &str, who: &str, what: &str, subject: impl ToString, detail: &Value) -> AuditEntry {
+    pub(crate) fn deed(
+        &self,
+        tenant: &str,
+        who: &str,
+        what: &str,
+        subject: impl ToString,
+        detail: &Value,
+    ) -> AuditEntry {
         AuditEntry {
             id: self.context.ids.uuid().simple().to_string(),
             at: self.now(),

@@ -29,7 +29,7 @@ use crate::problem::{Code, Problem};
 use crate::serve::Peer;
 
 #[derive(Deserialize)]
-pub(crate) struct NewAccount {
+pub(crate) struct Wanted {
     email: String,
     password: String,
     /// For people; else what stands before the @.
@@ -42,7 +42,7 @@ pub(crate) async fn sign_up(
     State(app): State<Arc<App>>,
     peer: Option<Extension<Peer>>,
     headers: HeaderMap,
-    Payload(asked): Payload<NewAccount>,
+    Payload(asked): Payload<Wanted>,
 ) -> Result<Response, Problem> {
     let accounts = app.accounts()?;
     let from = app.address(peer, &headers);

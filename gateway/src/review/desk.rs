@@ -27,11 +27,7 @@ use crate::problem::{Code, Problem};
 const ORIGINAL: Duration = Duration::from_secs(300);
 
 /// What waits, oldest first.
-pub(crate) async fn list(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    page: Page,
-) -> Result<Response, Problem> {
+pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, page: Page) -> Result<Response, Problem> {
     let principal = caller.with(Scope::Reviews)?;
     let after = page.after::<ReviewId>()?.map_or(String::new(), |id| id.to_string());
     let reviews = app.catalog.reviews_waiting(&principal.tenant, &after, page.one_more()).await?;

@@ -8,6 +8,7 @@
 //! - repeating a verdict changes nothing and answers the same; nobody votes twice on one review, by whatever way, nor,
 //!   but for administrators, on an upload of their own.
 
+pub(crate) mod again;
 pub(crate) mod desk;
 pub(crate) mod link;
 
@@ -202,7 +203,7 @@ fn next_task(app: &App, asset: &Asset, job: JobId) -> NewTask {
         traceparent: None,
         work: if still { Task::RenderThumbnails(target) } else { Task::PlanRenditions(target) },
     };
-    NewTask { envelope, place: None, armed: true }
+    NewTask { envelope, place: None, armed: true, backfill: false }
 }
 
 /// How it ended, or why nobody can vote, for a person.

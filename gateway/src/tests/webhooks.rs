@@ -46,8 +46,7 @@ async fn the_secret_is_for_its_owner_alone() {
     let path = format!("/v1/webhooks/{WEBHOOK}");
     let (status, _, shown) = gateway.send(with_token(&token(), "GET", &path, Value::Null)).await;
     assert_eq!((status.as_u16(), shown.get("secret")), (200, None));
-    let (status, _, shown) =
-        gateway.send(with_token(&token(), "GET", &format!("{path}/secret"), Value::Null)).await;
+    let (status, _, shown) = gateway.send(with_token(&token(), "GET", &format!("{path}/secret"), Value::Null)).await;
     assert!(status == 200 && shown["secret"].as_str().unwrap().starts_with("whsec_"), "{shown}");
     // An administrator of the tenant sees that there is one, and may turn it off; it goes where its owner says.
     let gateway = Gateway::with(World { roles: "admin", asset_owner: "bob", ..World::default() }).await;

@@ -381,6 +381,43 @@ impl Catalog {
         self.commit(Atomic { what: "expiring a review", statements, settled: settled(step, review) }).await
     }
 
+    /// Asks again for a verdict that nobody gave in time, until `expires_at`; reviewers are reminded at `remind_at`. Votes
+    /// that were given count.
+    ///
+    /// # Errors
+    /// Conflict: it has not expired, was asked for again by somebody else, or its asset does not wait any more.
+    pub async fn ask_again(
+        &self,
+        step: &Step,
+        review: &Review,
+        (remind_at, expires_at): (i64, i64),
+        links: &[NewLink],
+        noted: AuditEntry,
+        emissions: &[Emission],
+    ) -> Result<(), CatalogError> {
+        let mut statements = vec![
+            Statement::new(
+                "UPDATE approval SET state = 'waiting', version = version + 1, decided_at = NULL, requested_at = :now, \
+                 expires_at = :expires, remind_at = :remind, op_id = :op WHERE id = :id AND state = 'expired' AND version = :version",
+            )
+            .int("now", step.now)
+            .int("expires", expires_at)
+            .int("remind", remind_at)
+            .text("op", &step.op)
+            .text("id", review.id.to_string())
+            .int("version", review.version)
+            .expect(1),
+            Statement::new("UPDATE asset SET version = version + 1, updated_at = :now WHERE id = :id AND state = 'awaiting_approval'")
+                .int("now", step.now)
+                .text("id", review.asset.to_string())
+                .expect(1),
+            audit::note(&[noted]),
+        ];
+        statements.extend(review_links::open(step, &review.id, links));
+        statements.extend(events::emit(step, emissions));
+        self.commit(Atomic { what: "asking again for a review", statements, settled: settled(step, review) }).await
+    }
+
     /// Reviews whose reviewers are to be reminded, or which are to be escalated.
     pub async fn reviews_to_remind(&self, now: i64, limit: i64) -> Result<Vec<Review>, CatalogError> {
         let sql = concat!(

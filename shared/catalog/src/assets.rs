@@ -82,7 +82,9 @@ pub struct Listing<'l> {
     pub tenant: &'l str,
     /// … and of it one user's.
     pub owner: Option<&'l str>,
-    /// Older than this id.
+    /// In this order, …
+    pub order: Order,
+    /// … behind this one's id.
     pub before: Option<&'l str>,
     /// In this state; else all but what is deleted.
     pub state: Option<AssetState>,
@@ -100,6 +102,69 @@ macro_rules! columns {
     };
 }
 pub(crate) use columns;
+
+macro_rules! listing {
+    ($behind:literal, $order:literal) => {
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM asset WHERE tenant = :tenant AND (:owner = '' OR owner = :owner) AND (:before = '' OR ",
+            $behind,
+            ") AND ((:state = '' AND state NOT IN ('deleting', 'deleted')) OR state = :state) \
+             AND (:text = '' OR search LIKE :text ESCAPE '!') ORDER BY ",
+            $order,
+            " LIMIT :limit"
+        )
+    };
+}
+
+/// In which order assets are listed; what is alike, the newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// The newest first.
+    #[default]
+    Newest,
+    /// By name, whatever the case.
+    Name,
+    /// The longest first; what has no length comes last.
+    Longest,
+    /// The largest source first.
+    Largest,
+}
+
+impl Order {
+    /// Every order.
+    pub const ALL: [Self; 4] = [Self::Newest, Self::Name, Self::Longest, Self::Largest];
+
+    /// As the API names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Newest => "newest",
+            Self::Name => "name",
+            Self::Longest => "longest",
+            Self::Largest => "largest",
+        }
+    }
+
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Newest => listing!("id < :before", "id DESC"),
+            // It begins with the name, in lower case.
+            Self::Name => listing!(
+                "search > (SELECT search FROM asset WHERE id = :before) \
+                 OR (search = (SELECT search FROM asset WHERE id = :before) AND id < :before)",
+                "search, id DESC"
+            ),
+            Self::Longest => listing!(
+                "(coalesce(duration_ms, -1), id) < (SELECT coalesce(duration_ms, -1), id FROM asset WHERE id = :before)",
+                "coalesce(duration_ms, -1) DESC, id DESC"
+            ),
+            Self::Largest => {
+                listing!("(size, id) < (SELECT size, id FROM asset WHERE id = :before)", "size DESC, id DESC")
+            }
+        }
+    }
+}
 
 /// How an asset's processing ends without a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,16 +200,9 @@ impl Catalog {
         self.read(statement).await?.first().map(asset_from).transpose()
     }
 
-    /// Assets of a tenant, newest first.
+    /// Assets of a tenant.
     pub async fn assets(&self, wanted: Listing<'_>) -> Result<Vec<Asset>, CatalogError> {
-        let sql = concat!(
-            "SELECT ",
-            columns!(),
-            " FROM asset WHERE tenant = :tenant AND (:owner = '' OR owner = :owner) AND (:before = '' OR id < :before) \
-             AND ((:state = '' AND state NOT IN ('deleting', 'deleted')) OR state = :state) \
-             AND (:text = '' OR search LIKE :text ESCAPE '!') ORDER BY id DESC LIMIT :limit"
-        );
-        let statement = Statement::new(sql)
+        let statement = Statement::new(wanted.order.sql())
             .text("tenant", wanted.tenant)
             .text("owner", wanted.owner.unwrap_or_default())
             .text("before", wanted.before.unwrap_or_default())

@@ -67,21 +67,30 @@ impl Catalog {
         rows.iter().map(entry_from).collect()
     }
 
-    /// What was done in a tenant, the latest first, from before an entry's time and id.
+    /// What was done in a tenant, or (none) to the installation, the latest first, from before an entry's time and id.
     pub async fn audit_in(
         &self,
-        tenant: &str,
+        tenant: Option<&str>,
         before: Option<(i64, &str)>,
         limit: i64,
     ) -> Result<Vec<AuditEntry>, CatalogError> {
-        let sql = concat!(
-            "SELECT ",
-            columns!(),
-            " FROM audit WHERE tenant = :tenant AND (at < :at OR (at = :at AND id < :id)) \
-             ORDER BY at DESC, id DESC LIMIT :limit"
-        );
+        macro_rules! of {
+            ($tenant:literal) => {
+                concat!(
+                    "SELECT ",
+                    columns!(),
+                    " FROM audit WHERE ",
+                    $tenant,
+                    " AND (at < :at OR (at = :at AND id < :id)) ORDER BY at DESC, id DESC LIMIT :limit"
+                )
+            };
+        }
+        let statement = match tenant {
+            Some(tenant) => Statement::new(of!("tenant = :tenant")).text("tenant", tenant),
+            None => Statement::new(of!("tenant IS NULL")),
+        };
         let (at, id) = before.unwrap_or((i64::MAX, ""));
-        let statement = Statement::new(sql).text("tenant", tenant).int("at", at).text("id", id).int("limit", limit);
+        let statement = statement.int("at", at).text("id", id).int("limit", limit);
         self.read(statement).await?.iter().map(entry_from).collect()
     }
 }

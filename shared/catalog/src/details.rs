@@ -3,10 +3,12 @@
 //! Guarantee: an edit replaces exactly the edition that its author has seen; it never meets the commits of workers, which
 //! compare the version of the asset's state.
 
+use reelfleet_messages::AssetId;
+
 use crate::Step;
 use crate::assets::{Asset, asset_from, columns};
 use crate::error::CatalogError;
-use crate::statement::Statement;
+use crate::statement::{Statement, one_of};
 use crate::store::{Atomic, Catalog};
 
 /// Who may see an asset besides its owner and the admins of its tenant.
@@ -133,6 +135,15 @@ impl Catalog {
             .text("text", pattern(text))
             .int("limit", limit);
         self.read(statement).await?.iter().map(asset_from).collect()
+    }
+}
+
+impl Catalog {
+    /// The present names of assets.
+    pub async fn names_of(&self, assets: &[AssetId]) -> Result<Vec<(AssetId, String)>, CatalogError> {
+        let sql = concat!("SELECT id, name FROM asset WHERE id IN ", one_of!());
+        let rows = self.read_each(sql, assets).await?;
+        rows.iter().map(|row| Ok((row.parsed(0, "an asset's id")?, row.text(1)?))).collect()
     }
 }
 

@@ -105,6 +105,26 @@ impl Catalog {
         rows.iter().map(|row| Ok(Logged { position: row.int(0)?, body: row.text(1)? })).collect()
     }
 
+    /// Events of a stream before a position (all of them, without one), the latest first.
+    pub async fn events_before(
+        &self,
+        stream: &str,
+        position: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<Logged>, CatalogError> {
+        let rows = self
+            .read(
+                Statement::new(
+                    "SELECT position, body FROM event_log WHERE stream = :stream AND position < :position ORDER BY position DESC LIMIT :limit",
+                )
+                .text("stream", stream)
+                .int("position", position.unwrap_or(i64::MAX))
+                .int("limit", limit),
+            )
+            .await?;
+        rows.iter().map(|row| Ok(Logged { position: row.int(0)?, body: row.text(1)? })).collect()
+    }
+
     /// Where a stream stands, and its oldest kept position (the log is kept for a time).
     pub async fn stream_bounds(&self, stream: &str) -> Result<(i64, i64), CatalogError> {
         let head = self

@@ -34,9 +34,10 @@ impl Catalog {
 
     /// The providers that vouch for an account: issuer and since when (epoch milliseconds).
     pub async fn identities_of(&self, user: &UserId) -> Result<Vec<(String, i64)>, CatalogError> {
-        let statement =
-            Statement::new("SELECT issuer, linked_at FROM user_identity WHERE user_id = :user ORDER BY issuer, subject")
-                .text("user", user.to_string());
+        let statement = Statement::new(
+            "SELECT issuer, linked_at FROM user_identity WHERE user_id = :user ORDER BY issuer, subject",
+        )
+        .text("user", user.to_string());
         self.read(statement).await?.iter().map(|row| Ok((row.text(0)?, row.int(1)?))).collect()
     }
 

@@ -14,7 +14,7 @@ pub enum Rule {
     LiveAssetHasWork,
     /// A job with nothing remaining ends.
     FinishedJobEnds,
-    /// The job of an ended asset has ended.
+    /// The job of an ended asset has ended; a newer generation may be made beside one that is ready.
     JobEndsWithAsset,
     /// Tasks of an asset that came to nothing are over.
     TaskEndsWithAsset,
@@ -54,7 +54,7 @@ const QUESTIONS: &[(Rule, &str, &str)] = &[
     (
         Rule::JobEndsWithAsset,
         "SELECT j.id, a.state FROM job j JOIN asset a ON a.id = j.asset_id WHERE j.state IN ('queued', 'running') \
-         AND a.state IN ('ready', 'refused', 'failed', 'deleted') ORDER BY j.id LIMIT :limit",
+         AND a.state IN ('ready', 'refused', 'failed', 'deleted') AND NOT (a.state = 'ready' AND j.generation > a.generation) ORDER BY j.id LIMIT :limit",
         "the job goes on although its asset is {}",
     ),
     (

@@ -117,6 +117,19 @@ impl Catalog {
         self.commit(Atomic { what: "reviving a task", statements, settled }).await
     }
 
+    /// The same where no letter comes back to wake its worker.
+    pub async fn revive_and_wake(
+        &self,
+        step: &Step,
+        envelope: &TaskEnvelope,
+        failed: &Failed,
+        emissions: &[Emission],
+    ) -> Result<(), CatalogError> {
+        self.revive(step, envelope, failed, emissions).await?;
+        // The sweeper would find it too.
+        self.write(outbox::wake_up_stored(step, &envelope.task)).await.map(drop)
+    }
+
     /// How a task and its asset stand; `None`: there is no such task.
     pub async fn standing(&self, task: &TaskId) -> Result<Option<Standing>, CatalogError> {
         let rows = self

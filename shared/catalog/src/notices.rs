@@ -20,11 +20,13 @@ pub struct Wishes {
     pub ready: bool,
     /// An upload failed, was refused or rejected.
     pub failed: bool,
+    /// Once a week, what the week brought.
+    pub weekly: bool,
 }
 
 impl Default for Wishes {
     fn default() -> Self {
-        Self { ready: true, failed: true }
+        Self { ready: true, failed: true, weekly: false }
     }
 }
 
@@ -33,22 +35,27 @@ impl Catalog {
     pub async fn wishes(&self, user: &UserId) -> Result<Wishes, CatalogError> {
         let rows = self
             .read(
-                Statement::new("SELECT ready, failed FROM mail_wish WHERE user_id = :user")
+                Statement::new("SELECT ready, failed, weekly FROM mail_wish WHERE user_id = :user")
                     .text("user", user.to_string()),
             )
             .await?;
-        rows.first().map_or(Ok(Wishes::default()), |row| Ok(Wishes { ready: row.bool(0)?, failed: row.bool(1)? }))
+        rows.first().map_or(Ok(Wishes::default()), |row| {
+            Ok(Wishes { ready: row.bool(0)?, failed: row.bool(1)?, weekly: row.bool(2)? })
+        })
     }
 
-    /// Sets it.
-    pub async fn wish(&self, user: &UserId, wishes: Wishes) -> Result<(), CatalogError> {
+    /// Sets it. Who wants weekly mails from now on hears of `week`, the present one, first.
+    pub async fn wish(&self, user: &UserId, wishes: Wishes, week: i64) -> Result<(), CatalogError> {
+        let wished = Params::new().bool("ready", wishes.ready).bool("failed", wishes.failed);
         self.write(
             Statement::new(
-                "INSERT INTO mail_wish (user_id, ready, failed) VALUES (:user, :ready, :failed) \
-                 ON CONFLICT (user_id) DO UPDATE SET ready = :ready, failed = :failed",
+                "INSERT INTO mail_wish (user_id, ready, failed, weekly, week, op_id) VALUES (:user, :ready, :failed, :weekly, :week, '') \
+                 ON CONFLICT (user_id) DO UPDATE SET ready = :ready, failed = :failed, \
+                 week = CASE WHEN mail_wish.weekly THEN mail_wish.week ELSE :week END, weekly = :weekly",
             )
             .text("user", user.to_string())
-            .with(Params::new().bool("ready", wishes.ready).bool("failed", wishes.failed)),
+            .with(wished.bool("weekly", wishes.weekly))
+            .int("week", week - 1),
         )
         .await
         .map(drop)

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use reelfleet_messages::task::TaskEnvelope;
 use reelfleet_messages::{CloudEvent, EventId, Letter, TaskId};
 use tokio::sync::Notify;
 
@@ -14,7 +13,7 @@ use crate::Step;
 use crate::error::CatalogError;
 use crate::statement::{Params, Statement};
 use crate::store::Catalog;
-use crate::tasks::Lease;
+use crate::tasks::{Lease, NewTask};
 
 /// The writer's own process has this long to send (milliseconds).
 pub const CLAIM_MS: i64 = 5_000;
@@ -58,18 +57,13 @@ fn row(step: &Step, id: &str, target: &str, body: &str, tenant: &str, ord: i64) 
 }
 
 /// Wakes the workers of these tasks. The row's id is that of the operation and the task: a repeated call adds nothing.
-pub(crate) fn wake_up(step: &Step, tasks: &[TaskEnvelope]) -> Statement {
+pub(crate) fn wake_up(step: &Step, tasks: &[&NewTask]) -> Statement {
     Statement::batch(
         INSERT,
         tasks.iter().enumerate().map(|(ord, task)| {
-            row(
-                step,
-                &format!("{}/{}", step.op, task.task),
-                task.work.queue().as_str(),
-                &task.to_json(),
-                &task.tenant,
-                ord as i64,
-            )
+            let (queue, task) = (task.queue(), &task.envelope);
+            let id = format!("{}/{}", step.op, task.task);
+            row(step, &id, queue.as_str(), &task.to_json(), &task.tenant, ord as i64)
         }),
     )
 }

@@ -27,6 +27,25 @@ pub struct Picture {
     pub bytes: i64,
 }
 
+/// Rows of pictures, in the asset's generation of that moment.
+pub(crate) fn insert(asset: &str, pictures: &[Picture]) -> Statement {
+    Statement::batch(
+        "INSERT INTO picture (asset_id, generation, name, kind, format, width, height, bytes) \
+         SELECT id, generation, :name, :kind, :format, :width, :height, :bytes FROM asset WHERE id = :asset \
+         ON CONFLICT (asset_id, generation, name) DO UPDATE SET width = :width, height = :height, bytes = :bytes",
+        pictures.iter().map(|p| {
+            Params::new()
+                .text("asset", asset)
+                .text("name", &p.name)
+                .text("kind", &p.kind)
+                .text("format", &p.format)
+                .int("width", p.width)
+                .int("height", p.height)
+                .int("bytes", p.bytes)
+        }),
+    )
+}
+
 impl Catalog {
     /// Commits what a thumbnailing task made.
     pub async fn pictured(
@@ -40,21 +59,7 @@ impl Catalog {
         let (asset, job) = (lease.envelope.work.asset().to_string(), lease.envelope.job.to_string());
         let mut statements = vec![tasks::settle(step, lease, TaskState::Done)];
         if !pictures.is_empty() {
-            statements.push(Statement::batch(
-                "INSERT INTO picture (asset_id, generation, name, kind, format, width, height, bytes) \
-                 SELECT id, generation, :name, :kind, :format, :width, :height, :bytes FROM asset WHERE id = :asset \
-                 ON CONFLICT (asset_id, generation, name) DO UPDATE SET width = :width, height = :height, bytes = :bytes",
-                pictures.iter().map(|p| {
-                    Params::new()
-                        .text("asset", &asset)
-                        .text("name", &p.name)
-                        .text("kind", &p.kind)
-                        .text("format", &p.format)
-                        .int("width", p.width)
-                        .int("height", p.height)
-                        .int("bytes", p.bytes)
-                }),
-            ));
+            statements.push(insert(&asset, pictures));
         }
         if still {
             statements.push(

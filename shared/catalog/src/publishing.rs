@@ -43,6 +43,25 @@ pub struct Rendition {
     pub bytes: i64,
 }
 
+/// Rows of renditions, in the asset's generation of that moment.
+pub(crate) fn insert_renditions(asset: &str, renditions: &[Rendition]) -> Statement {
+    Statement::batch(
+        "INSERT INTO rendition (asset_id, generation, name, codecs, width, height, bandwidth, frames, bytes) \
+         SELECT id, generation, :name, :codecs, CAST(:width AS BIGINT), CAST(:height AS BIGINT), :bandwidth, :frames, :bytes FROM asset WHERE id = :asset",
+        renditions.iter().map(|r| {
+            Params::new()
+                .text("asset", asset)
+                .text("name", &r.name)
+                .text("codecs", &r.codecs)
+                .opt_int("width", r.size.map(|s| s.0))
+                .opt_int("height", r.size.map(|s| s.1))
+                .int("bandwidth", r.bandwidth)
+                .int("frames", r.frames)
+                .int("bytes", r.bytes)
+        }),
+    )
+}
+
 impl Catalog {
     /// The playlists of a job.
     pub async fn playlists(&self, job: &JobId) -> Result<Vec<Playlist>, CatalogError> {
@@ -178,21 +197,7 @@ impl Catalog {
             .expect(1),
         ];
         if !renditions.is_empty() {
-            statements.push(Statement::batch(
-                "INSERT INTO rendition (asset_id, generation, name, codecs, width, height, bandwidth, frames, bytes) \
-                 SELECT id, generation, :name, :codecs, CAST(:width AS BIGINT), CAST(:height AS BIGINT), :bandwidth, :frames, :bytes FROM asset WHERE id = :asset",
-                renditions.iter().map(|r| {
-                    Params::new()
-                        .text("asset", &asset)
-                        .text("name", &r.name)
-                        .text("codecs", &r.codecs)
-                        .opt_int("width", r.size.map(|s| s.0))
-                        .opt_int("height", r.size.map(|s| s.1))
-                        .int("bandwidth", r.bandwidth)
-                        .int("frames", r.frames)
-                        .int("bytes", r.bytes)
-                }),
-            ));
+            statements.push(insert_renditions(&asset, renditions));
         }
         statements.extend(events::emit(step, emissions));
         let settled = tasks::settled(step, &lease.envelope.task);

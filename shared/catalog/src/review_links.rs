@@ -163,6 +163,13 @@ impl Catalog {
         self.read(Statement::new(sql).text("review", review.to_string())).await?.iter().map(link_from).collect()
     }
 
+    /// Everybody who ever got a link to a review.
+    pub async fn addresses_of(&self, review: &ReviewId) -> Result<Vec<String>, CatalogError> {
+        let sql = "SELECT DISTINCT address FROM review_link WHERE review_id = :review ORDER BY address";
+        let rows = self.read(Statement::new(sql).text("review", review.to_string())).await?;
+        rows.iter().map(|row| row.text(0)).collect()
+    }
+
     /// Tries a code. The try is counted first.
     pub async fn try_code(&self, now: i64, token: &str, code: &str) -> Result<Tried, CatalogError> {
         let (rows, _) = self

@@ -54,6 +54,15 @@ pub struct NewTask {
     pub place: Option<(&'static str, i64)>,
     /// False for publishing, which the first commit arms.
     pub armed: bool,
+    /// Made for a campaign: it waits among its like.
+    pub backfill: bool,
+}
+
+impl NewTask {
+    /// The queue that it starts on.
+    pub fn queue(&self) -> TaskQueue {
+        if self.backfill { TaskQueue::Backfill } else { self.envelope.work.queue() }
+    }
 }
 
 /// Rows of new tasks, and their wake-ups.
@@ -69,7 +78,7 @@ pub(crate) fn insert(step: &Step, tasks: &[NewTask]) -> Vec<Statement> {
             .text("asset", e.work.asset().to_string())
             .text("tenant", &e.tenant)
             .text("kind", e.work.kind())
-            .text("queue", e.work.queue().as_str())
+            .text("queue", task.queue().as_str())
             .text("body", e.to_json())
             .opt_text("track", task.place.map(|(track, _)| track))
             .opt_int("chunk", task.place.map(|(_, chunk)| chunk))
@@ -84,7 +93,7 @@ pub(crate) fn insert(step: &Step, tasks: &[NewTask]) -> Vec<Statement> {
          :queue, :body, :track, :chunk, :state, 0, 0, 0, 0, 0, :now, :cost, :op, :now, :now)",
         sets,
     );
-    let armed: Vec<TaskEnvelope> = tasks.iter().filter(|t| t.armed).map(|t| t.envelope.clone()).collect();
+    let armed: Vec<&NewTask> = tasks.iter().filter(|task| task.armed).collect();
     if armed.is_empty() { vec![rows] } else { vec![rows, outbox::wake_up(step, &armed)] }
 }
 
@@ -296,7 +305,7 @@ impl Catalog {
     pub async fn continue_later(&self, step: &Step, lease: &Lease) -> Result<(), CatalogError> {
         let statements = vec![
             Statement::new(
-                "UPDATE task SET state = 'pending', queue = :queue, next_at = :now, attempts = 0, op_id = :op, updated_at = :now \
+                "UPDATE task SET state = 'pending', queue = CASE WHEN queue = 'backfill' THEN queue ELSE :queue END, next_at = :now, attempts = 0, op_id = :op, updated_at = :now \
                  WHERE id = :id AND lease_token = :token AND state = 'leased'",
             )
             .text("queue", TaskQueue::Transcode.as_str())

@@ -104,9 +104,11 @@ pub fn moment(now: &Snapshot) -> Result<(), Violation> {
     for (generation, job) in &now.jobs {
         counted(job)?;
         runs(job)?;
-        rule(*generation == now.generation || !matches!(job.state, JobState::Queued | JobState::Running), || {
-            format!("the job of generation {generation} goes on beside generation {}", now.generation)
-        })?;
+        let beside = now.asset == AssetState::Ready && *generation > now.generation;
+        rule(
+            beside || *generation == now.generation || !matches!(job.state, JobState::Queued | JobState::Running),
+            || format!("the job of generation {generation} goes on beside generation {}", now.generation),
+        )?;
     }
     let job = now.jobs.get(&now.generation);
     match now.asset {

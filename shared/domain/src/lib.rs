@@ -20,6 +20,7 @@ pub mod scaling;
 pub mod state;
 pub mod upload;
 pub mod webhook;
+pub mod week;
 
 pub use ladder::{Rung, ladder};
 pub use plan::{Chunk, chunks};

@@ -13,6 +13,8 @@ pub enum Occasion {
     Reminded,
     /// Nobody has decided for twice as long.
     Escalated,
+    /// It expired, and its uploader asks again.
+    Again,
 }
 
 /// What the mail tells.
@@ -45,6 +47,7 @@ impl ReviewMail<'_> {
             Occasion::Asked => "Please review",
             Occasion::Reminded => "Still waiting for your review",
             Occasion::Escalated => "Nobody has reviewed yet",
+            Occasion::Again => "Please review after all",
         };
         format!("{what}: {}", self.name)
     }
@@ -58,6 +61,7 @@ impl ReviewMail<'_> {
             Occasion::Escalated => {
                 "An upload waits for a verdict, and its reviewers have not given one.\n\n".to_owned()
             }
+            Occasion::Again => "Nobody reviewed an upload in time. Its uploader asks again.\n\n".to_owned(),
         };
         // Writing into a String cannot fail.
         let _ = writeln!(text, "  Name      {name}\n  Uploader  {}\n  Size      {}", self.owner, size(self.bytes));

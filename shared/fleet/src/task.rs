@@ -372,3 +372,36 @@ impl Lease for Row {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consumer::Settings;
+    use reelfleet_messages::AssetId;
+    use reelfleet_messages::task::{AssetTask, ChunkTask};
+
+    /// Terraform's visibility is longer than what it says a task may take; so it must say the truth.
+    #[test]
+    fn the_topology_knows_the_limits_of_tasks() {
+        let topology: serde_json::Value = serde_json::from_str(include_str!("../../../schema/topology.json")).unwrap();
+        let limit = |queue: &str| topology["queues"][queue]["task_limit_seconds"].as_u64().unwrap();
+        let asset = AssetTask { asset: AssetId::from_uuid(uuid::Uuid::nil()), generation: 1 };
+        let chunk = |chunk| ChunkTask { asset: asset.asset, generation: 1, chunk, start_us: 0, end_us: None };
+        for task in [
+            Task::ProbeSource(asset.clone()),
+            Task::PlanRenditions(asset.clone()),
+            Task::PublishPlaylist(asset.clone()),
+            Task::RenderThumbnails(asset.clone()),
+            Task::EncodeChunk(chunk(0)),
+            Task::EncodeChunk(chunk(1)),
+            Task::EncodeAudio(chunk(1)),
+        ] {
+            let all = limits(&task).1.as_secs();
+            assert!(all <= limit(task.queue().as_str()), "{}: {all} s", task.kind());
+            assert!(all <= limit("backfill") || task.kind() == "probe_source", "{}: {all} s", task.kind());
+        }
+        for queue in ["intake", "metadata"] {
+            assert_eq!(limit(queue), Settings::default().start_to_close.as_secs(), "{queue}");
+        }
+    }
+}

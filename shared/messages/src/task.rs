@@ -73,6 +73,8 @@ pub enum TaskQueue {
     /// Consumed by the transcoder: what somebody waits for. Planning, the opening of a stream, publishing: they never
     /// wait behind the encoding of something else.
     Express,
+    /// Consumed by transcoders of its own: what campaigns hand out, each step of it. Uploads never wait behind it.
+    Backfill,
     /// Consumed by the thumbnailer.
     Thumbnail,
 }
@@ -84,13 +86,16 @@ impl TaskQueue {
             Self::Probe => "probe",
             Self::Transcode => "transcode",
             Self::Express => "express",
+            Self::Backfill => "backfill",
             Self::Thumbnail => "thumbnail",
         }
     }
 
     /// Reads what [`TaskQueue::as_str`] wrote.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Probe, Self::Transcode, Self::Express, Self::Thumbnail].into_iter().find(|queue| queue.as_str() == name)
+        [Self::Probe, Self::Transcode, Self::Express, Self::Backfill, Self::Thumbnail]
+            .into_iter()
+            .find(|queue| queue.as_str() == name)
     }
 }
 

@@ -51,6 +51,8 @@ impl Metrics {
             .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
             .install_recorder()?;
         describe();
+        metrics::describe_gauge!("reelfleet_build_info", "1, by the version of the program.");
+        metrics::gauge!("reelfleet_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         let folding = handle.clone();
         std::thread::Builder::new().name("metrics-upkeep".into()).spawn(move || {
             loop {

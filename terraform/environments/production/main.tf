@@ -43,6 +43,8 @@ module "fleet" {
   approval           = var.approval
   reviewers          = var.reviewers
   media_public_key   = var.media_public_key
+  oidc               = var.oidc
+  extra_environment  = var.extra_environment
 
   network_profile = "private"
   nat             = true
@@ -56,6 +58,7 @@ module "fleet" {
     janitor     = { cpu = 256, memory = 512, min = 1, max = 1 }
     intake      = { cpu = 1024, memory = 2048, min = 2, max = 50 }
     transcoder  = { cpu = 4096, memory = 8192, min = 0, max = 500 }
+    backfill    = { cpu = 4096, memory = 8192, min = 0, max = 50 }
     thumbnailer = { cpu = 2048, memory = 4096, min = 0, max = 50 }
   }
 }

@@ -43,6 +43,8 @@ module "fleet" {
   approval           = var.approval
   reviewers          = var.reviewers
   media_public_key   = var.media_public_key
+  oidc               = var.oidc
+  extra_environment  = var.extra_environment
 
   network_profile = "public"
   database        = { min_capacity = 0, max_capacity = 4, readers = 0, backup_days = 7 }
@@ -53,6 +55,7 @@ module "fleet" {
     janitor     = { cpu = 256, memory = 512, min = 1, max = 1 }
     intake      = { cpu = 512, memory = 1024, min = 1, max = 4 }
     transcoder  = { cpu = 2048, memory = 4096, min = 0, max = 10 }
+    backfill    = { cpu = 2048, memory = 4096, min = 0, max = 4 }
     thumbnailer = { cpu = 1024, memory = 2048, min = 0, max = 4 }
   }
 }

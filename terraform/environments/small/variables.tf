@@ -64,8 +64,20 @@ variable "reviewers" {
   default     = []
 }
 
+variable "oidc" {
+  description = "Sign-in by another service: issuer and client; null: none. Its client secret is the secret `oidc`."
+  type        = object({ issuer = string, client_id = string })
+  default     = null
+}
+
 variable "media_public_key" {
   description = "PEM of the key by which an application of one's own signs cookies for out/*; null: none."
   type        = string
   default     = null
+}
+
+variable "extra_environment" {
+  description = "More environment variables by worker, for settings that have no variable here."
+  type        = map(map(string))
+  default     = {}
 }

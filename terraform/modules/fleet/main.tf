@@ -135,7 +135,9 @@ resource "aws_ecr_lifecycle_policy" "image" {
 }
 
 resource "aws_secretsmanager_secret" "secret" {
-  for_each                = toset(["playback", "session", "smtp"])
+  for_each = toset(concat(
+    ["playback", "session", "webhook"], var.mail_from == "" ? [] : ["smtp"], var.oidc == null ? [] : ["oidc"],
+  ))
   name                    = "${var.prefix}/${each.value}"
   kms_key_id              = module.key.arn
   recovery_window_in_days = var.deletion_protection ? 30 : 0

@@ -76,7 +76,7 @@ variable "sizes" {
 
   validation {
     condition = alltrue([
-      for name in ["intake", "transcoder", "thumbnailer", "metadata", "notifier", "janitor", "gateway"] :
+      for name in ["intake", "transcoder", "backfill", "thumbnailer", "metadata", "notifier", "janitor", "gateway"] :
       contains(keys(var.sizes), name)
     ])
     error_message = "Each worker needs a size."
@@ -130,6 +130,12 @@ variable "mail_from" {
   description = "Sender of mails; empty: none are sent."
   type        = string
   default     = ""
+}
+
+variable "oidc" {
+  description = "Sign-in by another service: issuer and client; null: none. Its client secret is the secret `oidc`."
+  type        = object({ issuer = string, client_id = string })
+  default     = null
 }
 
 variable "media_public_key" {

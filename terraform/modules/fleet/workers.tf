@@ -21,11 +21,14 @@ locals {
 
   queue = { for name, queue in module.backbone.queues : name => queue.arn }
   dlq   = { for name, queue in module.backbone.queues : name => queue.dead_letter_arn }
-  # The queues that tasks are sent to; intake and metadata hear topics.
-  task_queues = [for name in ["probe", "transcode", "express", "thumbnail"] : local.queue[name]]
-  uploads     = module.backbone.bucket_arns.uploads
-  outputs     = module.backbone.bucket_arns.outputs
-  doorbells   = "arn:${local.partition}:sqs:${var.region}:${local.account}:${var.prefix}-notifier-*"
+  # The queues that tasks are sent to; the others hear topics.
+  task_queues = [
+    for name, queue in module.backbone.topology.queues : local.queue[name]
+    if queue.worker != null && !contains(keys(module.backbone.topology.subscriptions), name)
+  ]
+  uploads   = module.backbone.bucket_arns.uploads
+  outputs   = module.backbone.bucket_arns.outputs
+  doorbells = "arn:${local.partition}:sqs:${var.region}:${local.account}:${var.prefix}-notifier-*"
 
   # Rows, and what each process relays from its outbox: tasks and events.
   everyone = [
@@ -132,6 +135,12 @@ locals {
       command    = ["worker", "transcoder"]
       statements = concat(local.takes["transcoder"], local.read_sources, local.write_outputs, local.protect)
     })
+    # Campaigns: a transcoder of its own, so that no upload waits behind them.
+    backfill = merge(local.plain, {
+      image      = "media"
+      command    = ["worker", "backfill"]
+      statements = concat(local.takes["backfill"], local.read_sources, local.write_outputs, local.protect)
+    })
     thumbnailer = merge(local.plain, {
       image      = "media"
       command    = ["worker", "thumbnailer"]
@@ -164,7 +173,10 @@ locals {
         REELFLEET_NOTIFIER_LISTEN = "0.0.0.0:${local.ports.notifier}"
         REELFLEET_MAIL_FROM       = var.mail_from
       }
-      secrets = var.mail_from == "" ? {} : { REELFLEET_SMTP_URL = aws_secretsmanager_secret.secret["smtp"].arn }
+      secrets = merge(
+        { REELFLEET_WEBHOOK_SECRET = aws_secretsmanager_secret.secret["webhook"].arn },
+        var.mail_from == "" ? {} : { REELFLEET_SMTP_URL = aws_secretsmanager_secret.secret["smtp"].arn },
+      )
       statements = [
         {
           Sid    = "Doorbell"
@@ -241,16 +253,26 @@ locals {
       command          = ["gateway"]
       ports            = [local.ports.gateway, local.ports.health]
       target_group_arn = module.edge.target_groups.gateway
-      environment = {
-        REELFLEET_GATEWAY_LISTEN = "0.0.0.0:${local.ports.gateway}"
-        # CloudFront and the load balancer each add to X-Forwarded-For.
-        REELFLEET_TRUSTED_PROXIES = "2"
-        REELFLEET_SIGN_UP         = var.sign_up
-      }
-      secrets = {
-        REELFLEET_PLAYBACK_SECRET = aws_secretsmanager_secret.secret["playback"].arn
-        REELFLEET_SESSION_SECRET  = aws_secretsmanager_secret.secret["session"].arn
-      }
+      environment = merge(
+        {
+          REELFLEET_GATEWAY_LISTEN = "0.0.0.0:${local.ports.gateway}"
+          # CloudFront and the load balancer each add to X-Forwarded-For.
+          REELFLEET_TRUSTED_PROXIES = "2"
+          REELFLEET_SIGN_UP         = var.sign_up
+        },
+        var.oidc == null ? {} : {
+          REELFLEET_OIDC_ISSUER    = var.oidc.issuer
+          REELFLEET_OIDC_CLIENT_ID = var.oidc.client_id
+        },
+      )
+      secrets = merge(
+        {
+          REELFLEET_PLAYBACK_SECRET = aws_secretsmanager_secret.secret["playback"].arn
+          REELFLEET_SESSION_SECRET  = aws_secretsmanager_secret.secret["session"].arn
+          REELFLEET_WEBHOOK_SECRET  = aws_secretsmanager_secret.secret["webhook"].arn
+        },
+        var.oidc == null ? {} : { REELFLEET_OIDC_CLIENT_SECRET = aws_secretsmanager_secret.secret["oidc"].arn },
+      )
       statements = concat(local.read_sources, local.write_outputs, [
         {
           Sid      = "Uploads"

@@ -1,7 +1,8 @@
 /** The ways in: sign-in, sign-up, and back in after a forgotten password. */
+import { useQuery } from "@tanstack/react-query";
 import { useEffect, useId, useState, type FormEvent, type ReactNode } from "react";
 import { Link, useLocation } from "wouter";
-import { api } from "../api/client";
+import { api, query } from "../api/client";
 import { session } from "../api/session";
 import { Failure, Field, Note, useTitle } from "../parts/ui";
 
@@ -10,12 +11,13 @@ const parameter = (name: string): string | null => new URLSearchParams(location.
 export const PASSWORD_MIN = 10;
 
 function Form({
-  title, intro, button, submit, children, after,
+  title, intro, button, submit, before, children, after,
 }: {
   title: string;
   intro?: string;
   button: string;
   submit: (fields: FormData) => Promise<void>;
+  before?: ReactNode;
   children: ReactNode;
   after?: ReactNode;
 }) {
@@ -43,6 +45,7 @@ function Form({
           {intro && <p className="quiet">{intro}</p>}
         </div>
         {error !== null && <Failure error={error} />}
+        {before}
         {children}
         <button type="submit" className="button primary" disabled={busy}>
           {busy ? "One moment…" : button}
@@ -79,15 +82,65 @@ function Password({ fresh = false }: { fresh?: boolean }) {
   );
 }
 
+/** How people get in here. */
+interface Ways {
+  sign_up: "open" | "invited" | "provider" | "closed";
+  provider: { name: string; url: string } | null;
+}
+
+const useWays = (): Ways | undefined =>
+  useQuery({
+    queryKey: ["ways"],
+    queryFn: ({ signal }) => api<Ways>("GET", "/v1/auth/ways", { anonymous: true, signal }),
+    staleTime: Infinity,
+  }).data;
+
+/** Why nobody came in by the provider: words of ours alone are shown, whatever the address says. */
+const FAILED: Record<string, string> = {
+  state: "That took too long, or began in another window. Try it again.",
+  denied: "The sign-in was called off there.",
+  provider: "The sign-in there did not work. Try it again later, or ask an administrator.",
+  email_unverified: "Your address is not confirmed there. Confirm it first.",
+  sign_up_closed: "There is no account for you here yet. Ask an administrator to invite you.",
+  invitation_invalid: "The invitation was used, is over, or is for another address. Ask for a new one.",
+  disabled: "Your account is shut. Ask an administrator.",
+};
+
+/** The other way in: a link, since it leads to another site. */
+function ByProvider({ ways }: { ways: Ways | undefined }) {
+  if (!ways?.provider) return null;
+  const next = parameter("next") ?? (location.pathname.startsWith("/sign-") ? null : location.pathname + location.search);
+  const href = ways.provider.url + query({ next, invitation: parameter("invitation") });
+  return <a className="button" href={href}>Continue with {ways.provider.name}</a>;
+}
+
 export function SignIn() {
+  const ways = useWays();
+  const failed = parameter("failed");
+  const linking = parameter("link") === "provider";
   return (
     <Form
       title="Sign in"
       button="Sign in"
       submit={(fields) => session.signIn(text(fields, "email"), text(fields, "password"))}
+      before={
+        <>
+          {failed && <Note tone="bad" icon="warn">{FAILED[failed] ?? "That did not work. Try it again."}</Note>}
+          {linking ? (
+            <Note>
+              You have an account with this address. Sign in with its password once, and {ways?.provider?.name ?? "the provider"} lets
+              you in from then on.
+            </Note>
+          ) : (
+            <ByProvider ways={ways} />
+          )}
+        </>
+      }
       after={
         <>
-          <Link href={`/sign-up${location.search}`}>Make an account</Link>
+          {(ways?.sign_up !== "closed" || parameter("invitation")) && (
+            <Link href={`/sign-up${location.search}`}>Make an account</Link>
+          )}
           <Link href="/forgot">Forgot the password?</Link>
           <Link href="/explore">See what is public</Link>
         </>
@@ -100,6 +153,7 @@ export function SignIn() {
 }
 
 export function SignUp() {
+  const ways = useWays();
   return (
     <Form
       title="Make an account"
@@ -108,6 +162,7 @@ export function SignUp() {
       submit={(fields) =>
         session.signUp(text(fields, "name"), text(fields, "email"), text(fields, "password"), parameter("invitation"))
       }
+      before={<ByProvider ways={ways} />}
       after={<Link href={`/sign-in${location.search}`}>I have an account</Link>}
     >
       <Field label="Name">

@@ -182,7 +182,7 @@ impl Landing {
             event,
             name: &name,
             raw,
-            task: NewTask { envelope, place: None, armed: true },
+            task: NewTask { envelope, place: None, armed: true, backfill: false },
         };
         self.catalog.land(&self.context.step(), &landing, &[emission]).await?;
         tracing::info!(%asset, bucket = object.bucket, key = object.key, bytes = object.size, "an object landed");

@@ -148,7 +148,7 @@ impl Prober {
             traceparent: from.traceparent.clone(),
             work,
         };
-        NewTask { envelope, place: None, armed: true }
+        NewTask { envelope, place: None, armed: true, backfill: false }
     }
 }
 

@@ -7,6 +7,7 @@
 //! - each sweep stands for itself: one that fails is counted and logged, and the others go on; each is harmless to repeat
 //!   and to run in several processes at once;
 //! - an idle fleet is asked for its rows, and seldom for a listing of its buckets, which costs money;
+//! - what waits in queues is in the metrics ([`watch`]): dead-letter queues too, which nobody else looks at;
 //! - nothing here is needed for an upload to end well: a fleet without a janitor only grows.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -17,6 +18,7 @@ mod orphans;
 mod records;
 mod reviews;
 mod uploads;
+mod watch;
 
 use std::time::Duration;
 
@@ -54,6 +56,9 @@ struct Options {
     /// Days after which a multipart upload that nobody finished is aborted, whoever began it
     #[arg(long, env = "REELFLEET_MULTIPART_DAYS", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     multipart_days: u32,
+    /// Seconds between two looks at the queues, for metrics
+    #[arg(long, env = "REELFLEET_WATCH_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=300))]
+    watch_seconds: u64,
 }
 
 /// Doorbells are looked at this often; they die of age after ten minutes.
@@ -85,6 +90,11 @@ pub async fn run(context: Context, catalog: Catalog) -> anyhow::Result<()> {
         catalog,
         options,
     };
+    let watching = tokio::spawn(watch::run(
+        janitor.context.clone(),
+        janitor.catalog.clone(),
+        Duration::from_secs(janitor.options.watch_seconds),
+    ));
     let every = Duration::from_secs(janitor.options.every_seconds);
     let mut tick = tokio::time::interval(BEAT.min(every));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -108,6 +118,7 @@ pub async fn run(context: Context, catalog: Catalog) -> anyhow::Result<()> {
         }
     }
     janitor.beat.end();
+    watching.await?;
     Ok(())
 }
 

@@ -5,12 +5,14 @@
 //!   condition, and whoever loses reads again ([`describe`]);
 //! - an event only says that there may be something new; an asset whose event was lost is found by its row;
 //! - a task whose message was lost, or whose worker died, is woken again by its row;
+//! - what a campaign is to make anew is handed out a few assets at a time ([`campaigns`]);
 //! - an object whose notification was lost is found in its bucket and announced again ([`scan`]), and whatever else does not
 //!   fit together is told ([`audit`]).
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod announce;
 pub mod audit;
+mod campaigns;
 pub mod describe;
 pub mod document;
 mod events;
@@ -25,6 +27,7 @@ use reelfleet_catalog::Catalog;
 use reelfleet_fleet::{Context, QueueName, Settings};
 use reelfleet_objects::ObjectWriter;
 
+use crate::campaigns::Campaigns;
 use crate::describe::Describer;
 use crate::events::Events;
 use crate::reconcile::Reconciler;
@@ -59,7 +62,8 @@ pub async fn run(context: Context, catalog: Catalog, slots: usize) -> anyhow::Re
     let describer = Describer::new(catalog.clone(), context.clients.s3.clone(), outputs);
     let consumer = context.consumer(QueueName::Metadata, Settings { slots, ..Settings::default() }).await?;
     let scanner = Scanner::new(context.clone(), catalog.clone(), &options);
+    let campaigns = Campaigns::new(context.clone(), catalog.clone());
     let reconciler = Reconciler::new(context, catalog, describer.clone(), &options);
-    tokio::join!(consumer.run(Arc::new(Events::new(describer))), reconciler.run(), scanner.run());
+    tokio::join!(consumer.run(Arc::new(Events::new(describer))), reconciler.run(), scanner.run(), campaigns.run());
     Ok(())
 }

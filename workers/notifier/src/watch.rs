@@ -27,7 +27,8 @@ impl Watched {
 
     /// Ends those that nothing lets in any more, of those that were there when it was asked what does.
     fn end_others(&self, asked: &HashSet<Via>, standing: &HashMap<Via, Scopes>) -> usize {
-        let may = |who: &Principal| standing.get(&who.via).is_some_and(|now| who.scopes.within(*now) == who.scopes);
+        let may =
+            |who: &Principal| standing.get(&who.via).is_some_and(|now| who.scopes.iter().all(|scope| now.hold(scope)));
         let over: Vec<Arc<Outbound>> = self.change(|held| {
             let over = held.values().filter(|(who, _)| asked.contains(&who.via) && !may(who));
             over.map(|(_, queue)| queue.clone()).collect()
@@ -92,6 +93,7 @@ mod tests {
     fn only_those_end_whose_right_has_ended() {
         let via = |n: u8| Via::Key(format!("key_01h455vb4pex5vsknk084sn0{n:02}").parse().unwrap());
         let (reads, reviews) = (Scopes::of(&[Scope::Realtime]), Scopes::of(&[Scope::Realtime, Scope::Reviews]));
+        let (admin, all) = (Scopes::of(&[Scope::Realtime, Scope::Admin]), Scopes::of(&Scope::ALL));
         let watched = Watched::default();
         let open = |id: u64, scopes, by| {
             let who = Arc::new(Principal { tenant: "t".into(), owner: "o".into(), scopes, via: via(by) });
@@ -100,8 +102,12 @@ mod tests {
             queue
         };
         let (stays, ended, less, late) = (open(1, reads, 1), open(2, reads, 2), open(3, reviews, 3), open(4, reads, 4));
-        let standing = HashMap::from([(via(1), reviews), (via(3), reads)]);
-        assert_eq!(watched.end_others(&HashSet::from([via(1), via(2), via(3)]), &standing), 2);
+        let (more, as_much) = (open(5, admin, 5), open(6, reads, 6));
+        let standing =
+            HashMap::from([(via(1), reviews), (via(3), reads), (via(5), all), (via(6), Scopes::of(&[Scope::Admin]))]);
+        let asked = HashSet::from([1, 2, 3, 5, 6].map(via));
+        assert_eq!(watched.end_others(&asked, &standing), 2);
+        assert_eq!([&more, &as_much].map(|queue| queue.why_ended()), [None, None], "what admin holds is held");
         assert_eq!(
             [&stays, &ended, &less, &late].map(|queue| queue.why_ended()),
             [None, Some(End::Over), Some(End::Over), None]

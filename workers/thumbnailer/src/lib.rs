@@ -84,8 +84,9 @@ impl Thumbnailer {
         if pictures.is_empty() {
             return Err(WorkError::Failed(Refusal::new(ReasonCode::DecodeFailed, "no picture could be made of it")));
         }
-        // Before the verdict a still picture is only to be looked at; once it is granted, a task of its own ends the job.
-        self.commit(attempt, &asset, &pictures, still && asset.state != AssetState::AwaitingApproval).await
+        // Before the verdict a still picture is only to be looked at; once it is granted, a task of its own ends the job. Of
+        // what is ready they are made again, and nothing ends.
+        self.commit(attempt, &asset, &pictures, still && asset.state == AssetState::Processing).await
     }
 
     /// Stores what one decoder makes.

@@ -52,7 +52,7 @@ impl Transcoder {
         let start_us = last.as_ref().map_or(chunk.start_us, |run| run.end_us);
         let opens = last.is_none() && chunk.chunk == 0;
         // Where no keyframe can be believed, each continuation decodes all again that lies before it.
-        let misled = video.seam.is_some() || asset.generation > 1;
+        let misled = video.seam.is_some() || video.misled;
         let budget_ms = if misled { plan::chain_budget_ms(start_us) } else { plan::CHAIN_BUDGET_MS };
         let request = EncodeRequest {
             size: asset.size.unsigned_abs(),

@@ -14,10 +14,12 @@ mod segments;
 
 use std::sync::Arc;
 
+use futures::future::OptionFuture;
 use reelfleet_catalog::assets::Asset;
 use reelfleet_catalog::jobs::Job;
 use reelfleet_catalog::{Catalog, CatalogError};
 use reelfleet_domain::policy::Refusal;
+use reelfleet_domain::{AssetState, JobState};
 use reelfleet_events::Progress;
 use reelfleet_fleet::{Attempt, BoxFuture, Context, QueueName, Settings, TaskHandler, TaskRunner, WorkError, Worked};
 use reelfleet_media::{DecoderConfig, Decoders, Source};
@@ -28,15 +30,26 @@ use reelfleet_objects::{ObjectWriter, RangedReader};
 /// Plans, openings and playlists at work at once, besides the chunks: each is short.
 const EXPRESS: usize = 3;
 
-/// Runs until the context's shutdown, with this many chunks at work at once.
-pub async fn run(context: Context, catalog: Catalog, progress: Progress, slots: usize) -> anyhow::Result<()> {
+/// Runs until the context's shutdown, with this many chunks at work at once; `backfill`: those of campaigns, and no others.
+pub async fn run(
+    context: Context,
+    catalog: Catalog,
+    progress: Progress,
+    slots: usize,
+    backfill: bool,
+) -> anyhow::Result<()> {
     let decoders = Decoders::start(DecoderConfig::default())?;
     let outputs = ObjectWriter::new(context.clients.s3.clone(), &context.config.outputs_bucket);
-    let encoding = context.consumer(QueueName::Transcode, Settings { slots, ..Settings::default() }).await?;
-    let express = context.consumer(QueueName::Express, Settings { slots: EXPRESS, ..Settings::default() }).await?;
+    let consumer = async |queue, slots| context.consumer(queue, Settings { slots, ..Settings::default() }).await;
+    let (encoding, express) = if backfill {
+        (consumer(QueueName::Backfill, slots).await?, None)
+    } else {
+        (consumer(QueueName::Transcode, slots).await?, Some(consumer(QueueName::Express, EXPRESS).await?))
+    };
     let transcoder = Transcoder { context: context.clone(), catalog: catalog.clone(), decoders, outputs, progress };
     let runner = Arc::new(TaskRunner::new(context, catalog, transcoder));
-    tokio::join!(encoding.run(runner.clone()), express.run(runner));
+    let express = OptionFuture::from(express.map(|express| express.run(runner.clone())));
+    tokio::join!(encoding.run(runner), express);
     Ok(())
 }
 
@@ -50,14 +63,20 @@ struct Transcoder {
 }
 
 impl Transcoder {
-    /// The asset and its job, if work on them may still be committed: the asset lives, and no newer generation is made.
+    /// The asset, in the generation that is worked on, and its job, if work on them may still be committed: the asset lives
+    /// and no newer generation is made, or it is ready and this is a newer one, which is made beside it.
     async fn subject(&self, attempt: &Attempt) -> Result<(Asset, Job), WorkError> {
         let envelope = &attempt.lease.envelope;
         let over = || WorkError::Catalog(CatalogError::Conflict { what: "working on an asset" });
-        let current = |a: &Asset| a.state.is_live() && a.generation == i64::from(envelope.work.generation());
-        let asset = self.catalog.asset(&envelope.work.asset()).await?.filter(current).ok_or_else(over)?;
+        let generation = i64::from(envelope.work.generation());
+        let asset = self.catalog.asset(&envelope.work.asset()).await?.ok_or_else(over)?;
         let job = self.catalog.job(&envelope.job).await?.ok_or_else(over)?;
-        Ok((asset, job))
+        let beside = asset.state == AssetState::Ready && asset.generation < generation;
+        let goes_on = matches!(JobState::parse(&job.state), Some(JobState::Queued | JobState::Running));
+        if beside && goes_on || asset.state.is_live() && asset.generation == generation {
+            return Ok((Asset { generation, ..asset }, job));
+        }
+        Err(over())
     }
 
     /// The source by range, pinned to the bytes that were probed.

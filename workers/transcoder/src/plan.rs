@@ -6,12 +6,12 @@ use reelfleet_catalog::assets::Asset;
 use reelfleet_catalog::tasks::NewTask;
 use reelfleet_domain::plan::{Chunk, chunks};
 use reelfleet_domain::policy::{Refusal, Verdict};
-use reelfleet_domain::{Rung, ladder, retry};
+use reelfleet_domain::{AssetState, Rung, ladder, retry};
 use reelfleet_fleet::{Attempt, WorkError, Worked};
 use reelfleet_media::Clocks;
 use reelfleet_media::wire::{IndexReport, MediaLimits, OutputHeader, ProbeReport, Request, VideoStream};
 use reelfleet_messages::event::{JobFact, ReasonCode};
-use reelfleet_messages::task::{AssetTask, ChunkTask, Task, TaskEnvelope, VERSION};
+use reelfleet_messages::task::{AssetTask, ChunkTask, Task, TaskEnvelope, TaskQueue, VERSION};
 use reelfleet_messages::{Event, TaskId};
 
 use crate::Transcoder;
@@ -40,9 +40,8 @@ impl Transcoder {
         let duration_us = duration_us(&probe, index.as_ref());
         let video =
             probe.video.as_ref().zip(index.as_ref()).map(|(stream, index)| video_recipe(stream, index, duration_us));
-        // A later generation is made because the index misled the one before.
-        let misled = asset.generation > 1;
-        let video = video.map(|video| VideoRecipe { sequential: video.sequential || misled, ..video });
+        let misled = self.misled(&asset).await?;
+        let video = video.map(|video| VideoRecipe { sequential: video.sequential || misled, misled, ..video });
         let spans = match (&video, &index) {
             (Some(video), _) if video.sequential => vec![Chunk { start_us: 0, end_us: None }],
             (Some(_), Some(index)) => chunks(duration_us, &index.keyframes_us),
@@ -66,6 +65,17 @@ impl Transcoder {
         }
         self.write_plan(attempt, &asset, &recipe, &spans, duration_us).await?;
         Ok(Worked::Committed)
+    }
+
+    /// Whether the index misled an earlier generation: what is not yet ready is made anew only because of that; what is,
+    /// because somebody wants it so, and the plan of the present generation knows.
+    async fn misled(&self, asset: &Asset) -> Result<bool, WorkError> {
+        if asset.state != AssetState::Ready {
+            return Ok(asset.generation > 1);
+        }
+        let plan = self.catalog.present_plan(&asset.id).await?;
+        let present = plan.and_then(|plan| Recipe::read(Some(&plan)).ok()).and_then(|recipe| recipe.video);
+        Ok(present.is_some_and(|video| video.misled || video.seam.is_some()))
     }
 
     async fn index(&self, asset: &Asset) -> Result<IndexReport, WorkError> {
@@ -154,7 +164,8 @@ impl Transcoder {
             traceparent: from.traceparent.clone(),
             work,
         };
-        NewTask { envelope, place, armed }
+        // What a campaign's task leads to is a campaign's too.
+        NewTask { envelope, place, armed, backfill: attempt.lease.queue == TaskQueue::Backfill.as_str() }
     }
 }
 
@@ -175,6 +186,7 @@ fn video_recipe(stream: &VideoStream, index: &IndexReport, duration_us: i64) -> 
         sequential: !index.seekable,
         chunks: 0,
         seam: None,
+        misled: false,
     }
 }
 

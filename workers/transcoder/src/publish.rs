@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use reelfleet_catalog::assets::Asset;
+use reelfleet_catalog::pictures::Picture;
 use reelfleet_catalog::publishing::{Playlist, Rendition};
 use reelfleet_catalog::runs::Run;
 use reelfleet_domain::AssetState;
@@ -46,6 +47,9 @@ struct Stand {
 impl Transcoder {
     /// Publishes until nothing was committed meanwhile.
     pub(crate) async fn publish(&self, attempt: &Attempt) -> Result<Worked, WorkError> {
+        if self.publish_again(attempt).await? {
+            return Ok(Worked::Committed);
+        }
         loop {
             attempt.heart.beat();
             // Read before the runs: a commit that comes later raises it, and the last step notices.
@@ -60,6 +64,10 @@ impl Transcoder {
                 && let Some(last) = before.last()
             {
                 if recipe.video.as_ref().is_some_and(|video| video.is_seam(run)) {
+                    if asset.state == AssetState::Ready {
+                        let why = format!("it was made anew and is wrong ({misfit}): the present generation stays");
+                        return Err(WorkError::Failed(Refusal::new(ReasonCode::DecodeFailed, why)));
+                    }
                     self.regenerate(attempt, &asset, *misfit).await?;
                     return Ok(Worked::Committed);
                 }
@@ -224,9 +232,54 @@ impl Transcoder {
             renditions: rows.iter().map(|row| row.name.clone()).collect(),
         }));
         let emissions: Vec<_> = facts.into_iter().map(|fact| attempt.emission(&asset.owner, fact)).collect();
-        self.catalog.ready(&step, &attempt.lease, &rows, &emissions).await?;
+        if asset.state == AssetState::Ready {
+            let pictures = self.copy_pictures(attempt, asset).await?;
+            self.catalog.remade(&step, &attempt.lease, asset.generation, &rows, &pictures, &emissions).await?;
+        } else {
+            self.catalog.ready(&step, &attempt.lease, &rows, &emissions).await?;
+        }
         tracing::info!(renditions = rows.len(), "ready");
         Ok(Worked::Committed)
+    }
+}
+
+impl Transcoder {
+    /// What is ready and to be published again gets its lists as they were, whatever lies there now.
+    async fn publish_again(&self, attempt: &Attempt) -> Result<bool, WorkError> {
+        let envelope = &attempt.lease.envelope;
+        let present = |a: &Asset| a.state == AssetState::Ready && a.generation == i64::from(envelope.work.generation());
+        let Some(asset) = self.catalog.asset(&envelope.work.asset()).await?.filter(present) else { return Ok(false) };
+        let job = self.catalog.job(&envelope.job).await?;
+        let job = job.ok_or_else(|| WorkError::again("its job is not there"))?;
+        let recipe = Recipe::read(job.plan.as_deref())?;
+        let (wanted, runs) = (self.catalog.wanted(&attempt.lease).await?, self.catalog.runs(&job.id).await?);
+        let pictures = recipe.video.as_ref().map_or_else(Vec::new, |video| proved(video, &runs).runs);
+        let stand = stand(&recipe, &pictures, &contiguous(&runs, AUDIO), true)?;
+        let media = stand.renditions.iter().map(|p| (p.name.as_str(), p.media.render(), p.media.segments.len()));
+        let master = ("master", master_text(&recipe, &stand), stand.renditions.len());
+        for (name, text, segments) in media.chain([master]) {
+            let key = format!("{}{name}.m3u8", generation_prefix(&asset));
+            let body = Bytes::from(text);
+            let stored = self.outputs.put(&key, body, CONTENT_TYPE, Some(FINAL)).await.map_err(WorkError::again)?;
+            let list = Playlist { name: name.to_owned(), etag: stored.etag, segments: segments as i64, ended: true };
+            self.catalog.wrote_playlist(&attempt.step(format!("again-{name}")), &attempt.lease, &list).await?;
+        }
+        self.catalog.published(&attempt.step("again"), &attempt.lease, wanted).await?;
+        Ok(true)
+    }
+
+    /// Pictures are not made anew with the renditions: those of the present generation go with it.
+    async fn copy_pictures(&self, attempt: &Attempt, asset: &Asset) -> Result<Vec<Picture>, WorkError> {
+        let (s3, bucket) = (&self.context.clients.s3, &self.context.config.outputs_bucket);
+        let Some(present) = self.catalog.asset(&asset.id).await? else { return Ok(Vec::new()) };
+        let pictures = self.catalog.pictures(&asset.id, present.generation).await?;
+        for picture in &pictures {
+            attempt.heart.beat();
+            let from = format!("{bucket}/{}{}", generation_prefix(&present), picture.name);
+            let copy = s3.copy_object().bucket(bucket).key(format!("{}{}", generation_prefix(asset), picture.name));
+            copy.copy_source(from).send().await.map_err(|error| WorkError::again(error.into_service_error()))?;
+        }
+        Ok(pictures)
     }
 }
 

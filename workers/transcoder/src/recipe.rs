@@ -40,6 +40,9 @@ pub(crate) struct VideoRecipe {
     /// Where a chain took over from chunks that did not fit together: the place of its first run (chunk, run).
     #[serde(default)]
     pub seam: Option<(u32, i64)>,
+    /// No keyframe of the container can be believed.
+    #[serde(default)]
+    pub misled: bool,
 }
 
 /// What is made of the sound.

@@ -92,13 +92,7 @@ pub(super) async fn enter(app: &App, terms: &Terms, who: &Vouched, invitation: O
     make(app, terms, who, email, invitation).await
 }
 
-async fn make(
-    app: &App,
-    terms: &Terms,
-    who: &Vouched,
-    email: &str,
-    invitation: Option<&str>,
-) -> Result<Found, Failed> {
+async fn make(app: &App, terms: &Terms, who: &Vouched, email: &str, invitation: Option<&str>) -> Result<Found, Failed> {
     let mode = app.accounts()?.sign_up;
     if mode == SignUp::Closed {
         return Err(Failed::SignUpClosed);

@@ -62,7 +62,8 @@ impl OidcOptions {
     pub(crate) fn check(&self) -> Result<Option<Terms>, OptionsError> {
         let refuse = |variable, problem: &str| Err(OptionsError { variable, problem: problem.to_owned() });
         // A variable that is set to nothing is not set.
-        let given = |value: &Option<String>| value.as_deref().map(str::trim).filter(|v| !v.is_empty()).map(str::to_owned);
+        let given =
+            |value: &Option<String>| value.as_deref().map(str::trim).filter(|v| !v.is_empty()).map(str::to_owned);
         let Some(issuer) = given(&self.oidc_issuer) else { return Ok(None) };
         if !is_safe(&issuer) || issuer.contains(['?', '#']) {
             return refuse("REELFLEET_OIDC_ISSUER", "an https URL without query (http to this machine alone)");
@@ -108,7 +109,10 @@ pub(crate) fn is_safe(url: &str) -> bool {
     let Some(host) = url.host() else { return false };
     match url.scheme_str() {
         Some("https") => true,
-        Some("http") => host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback()),
+        Some("http") => {
+            host == "localhost"
+                || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+        }
         _ => false,
     }
 }

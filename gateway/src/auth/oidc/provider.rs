@@ -109,7 +109,12 @@ impl Provider {
     }
 
     /// Where somebody is sent to sign in (RFC 6749 section 4.1.1, with PKCE, RFC 7636).
-    pub(crate) async fn authorization(&self, state: &str, nonce: &str, verifier: &str) -> Result<String, ProviderError> {
+    pub(crate) async fn authorization(
+        &self,
+        state: &str,
+        nonce: &str,
+        verifier: &str,
+    ) -> Result<String, ProviderError> {
         let at = self.metadata().await?;
         let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier));
         let query = form_urlencoded::Serializer::new(String::new())
@@ -162,12 +167,23 @@ impl Provider {
 
     async fn exchange(&self, returned: &Returned<'_>) -> Result<Tokens, ProviderError> {
         let at = self.metadata().await?;
+        let (authorization, form) = self.grant(&at, returned);
+        let mut request = Request::post(&at.token_endpoint)
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        if let Some(authorization) = authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        self.json(&at.token_endpoint, request.body(Body::from(form))).await
+    }
+
+    /// How this client shows itself, and what it asks for with a code.
+    fn grant(&self, at: &Metadata, returned: &Returned<'_>) -> (Option<String>, String) {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "authorization_code")
             .append_pair("code", returned.code)
             .append_pair("redirect_uri", &self.redirect)
             .append_pair("code_verifier", returned.verifier);
-        let mut request = Request::post(&at.token_endpoint).header(header::ACCEPT, "application/json");
         let knows = |method: &str| {
             // Basic is what a provider knows that names none (Discovery, section 3).
             let named = at.token_endpoint_auth_methods_supported.as_ref();
@@ -178,17 +194,13 @@ impl Provider {
                 // RFC 6749 section 2.3.1: encoded as in a form before it is encoded as RFC 7617 has it.
                 let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
                 let pair = format!("{}:{}", encoded(&self.terms.client), encoded(secret));
-                request = request.header(header::AUTHORIZATION, format!("Basic {}", STANDARD.encode(pair)));
+                (Some(format!("Basic {}", STANDARD.encode(pair))), form.finish())
             }
             Some(secret) => {
-                form.append_pair("client_id", &self.terms.client).append_pair("client_secret", secret);
+                (None, form.append_pair("client_id", &self.terms.client).append_pair("client_secret", secret).finish())
             }
-            None => {
-                form.append_pair("client_id", &self.terms.client);
-            }
+            None => (None, form.append_pair("client_id", &self.terms.client).finish()),
         }
-        let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-        self.json(&at.token_endpoint, request.body(Body::from(form.finish()))).await
     }
 
     async fn user_info(&self, token: &str, claims: &Map<String, Value>) -> Result<Map<String, Value>, ProviderError> {
@@ -210,7 +222,10 @@ impl Provider {
         let found: Metadata = self.json(&url, Request::get(&url).body(Body::empty())).await?;
         let strange = |what: String| Err(ProviderError::Strange(url.clone(), what));
         if found.issuer != self.terms.issuer {
-            return strange(format!("it is the metadata of {:?}: REELFLEET_OIDC_ISSUER is to be the same", found.issuer));
+            return strange(format!(
+                "it is the metadata of {:?}: REELFLEET_OIDC_ISSUER is to be the same",
+                found.issuer
+            ));
         }
         let all = [&found.authorization_endpoint, &found.token_endpoint, &found.jwks_uri];
         if let Some(unsafe_) = all.into_iter().chain(&found.userinfo_endpoint).find(|url| !is_safe(url)) {
@@ -257,7 +272,8 @@ impl Provider {
                 return Ok(body);
             }
             // RFC 6749 section 5.2 names the error; the rest of the answer is not for logs.
-            let named = serde_json::from_slice::<Value>(&body).ok().and_then(|body| body["error"].as_str().map(str::to_owned));
+            let named =
+                serde_json::from_slice::<Value>(&body).ok().and_then(|body| body["error"].as_str().map(str::to_owned));
             let named: String = named.unwrap_or_default().chars().filter(char::is_ascii_graphic).take(60).collect();
             Err(ProviderError::Strange(url.to_owned(), format!("{} {named}", parts.status)))
         };

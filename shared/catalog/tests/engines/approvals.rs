@@ -1,7 +1,7 @@
 //! Assets that wait for a verdict: asked, counted, granted, declined, expired; links and their codes.
 
 use reelfleet_catalog::Catalog;
-use reelfleet_catalog::approval::{Ballot, DECLINED, EXPIRED, GRANTED, NewReview, Review};
+use reelfleet_catalog::approval::{Ballot, DECLINED, EXPIRED, GRANTED, NewReview, Review, WAITING};
 use reelfleet_catalog::assets::Probed;
 use reelfleet_catalog::audit::AuditEntry;
 use reelfleet_catalog::review_links::{MAX_TRIES, NewLink, Tried, code_hash, link_hash};
@@ -69,16 +69,20 @@ async fn again(catalog: &Catalog, review: &Review) -> Review {
 }
 
 fn ballot<'b>(reviewer: &'b str, review: &Review, link: Option<&'b str>) -> Ballot<'b> {
-    let noted = AuditEntry {
+    let noted = noted(reviewer, "review.approved", review);
+    Ballot { reviewer, shown: reviewer, reason: Some("why"), link, noted }
+}
+
+fn noted(who: &str, what: &str, review: &Review) -> AuditEntry {
+    AuditEntry {
         id: id().to_string(),
         at: NOW,
-        who: reviewer.into(),
-        what: "review.approved".into(),
+        who: who.into(),
+        what: what.into(),
         subject: review.id.to_string(),
         detail: "{}".into(),
         tenant: Some("default".into()),
-    };
-    Ballot { reviewer, shown: reviewer, reason: Some("why"), link, noted }
+    }
 }
 
 /// All of it.
@@ -198,6 +202,25 @@ async fn expired(catalog: &Catalog) {
     let plan = task(film.asset, film.job, Task::PlanRenditions);
     let late = catalog.grant(&step(NOW), &review, &ballot("bob", &review, None), plan, &[]).await;
     assert!(late.unwrap_err().is_conflict(), "by a clock that is late, too");
+
+    let over = again(catalog, &review).await;
+    assert_eq!(catalog.addresses_of(&review.id).await.unwrap(), ["bob@example.com"]);
+    let noted = || noted("ann", "review.asked_again", &review);
+    let until = (EXPIRES + 50, EXPIRES + 100);
+    let stale = catalog.ask_again(&step(EXPIRES), &review, until, &[], noted(), &[]).await;
+    assert!(stale.unwrap_err().is_conflict(), "as it was read before it expired");
+    let anew = [link("late-c", "bob@example.com")];
+    catalog.ask_again(&step(EXPIRES), &over, until, &anew, noted(), &[emission(film.asset, NOW)]).await.unwrap();
+    let twice = catalog.ask_again(&step(EXPIRES), &over, until, &[], noted(), &[]).await;
+    assert!(twice.unwrap_err().is_conflict(), "once");
+    let open = again(catalog, &review).await;
+    assert_eq!((open.state.as_str(), open.expires_at, open.decided_at), (WAITING, EXPIRES + 100, None));
+    assert_eq!(catalog.review_link("late-c").await.unwrap().unwrap().state, "open");
+    assert!(catalog.reviews_to_remind(EXPIRES + 50, 100).await.unwrap().iter().any(|r| r.id == review.id));
+    let plan = task(film.asset, film.job, Task::PlanRenditions);
+    catalog.grant(&step(EXPIRES + 1), &open, &ballot("bob", &open, None), plan, &[]).await.unwrap();
+    let late = catalog.ask_again(&step(EXPIRES), &again(catalog, &review).await, until, &[], noted(), &[]).await;
+    assert!(late.unwrap_err().is_conflict(), "it was decided");
 }
 
 async fn codes(catalog: &Catalog) {

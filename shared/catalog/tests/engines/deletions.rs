@@ -1,7 +1,7 @@
 //! Assets that are deleted: marked, restored, purged.
 
 use reelfleet_catalog::Catalog;
-use reelfleet_catalog::assets::{Asset, Listing};
+use reelfleet_catalog::assets::{Asset, Listing, Order};
 use reelfleet_catalog::tasks::Leased;
 use reelfleet_domain::AssetState;
 use reelfleet_messages::AssetId;
@@ -28,7 +28,15 @@ pub async fn tell(catalog: &Catalog) {
     );
     let marked = asset(catalog, &film).await;
     assert_eq!(marked.state, AssetState::Deleting);
-    let all = Listing { tenant: "default", owner: None, before: None, state: None, text: None, limit: 100 };
+    let all = Listing {
+        tenant: "default",
+        owner: None,
+        order: Order::Newest,
+        before: None,
+        state: None,
+        text: None,
+        limit: 100,
+    };
     assert!(!catalog.assets(all).await.unwrap().iter().any(|a| a.id == film.asset), "unlisted");
     let trash = catalog.assets(Listing { state: Some(AssetState::Deleting), ..all }).await.unwrap();
     assert!(trash.iter().any(|a| a.id == film.asset));

@@ -1,7 +1,7 @@
 //! What owners say of their assets: edits, searches, what is public.
 
 use reelfleet_catalog::Catalog;
-use reelfleet_catalog::assets::{Asset, Listing};
+use reelfleet_catalog::assets::{Asset, Listing, Order};
 use reelfleet_catalog::captions::Captions;
 use reelfleet_catalog::details::{Details, Visibility};
 use reelfleet_domain::AssetState;
@@ -10,7 +10,15 @@ use crate::story::{NOW, step};
 
 /// Of the only asset that is ready.
 pub async fn tell(catalog: &Catalog, film: &Asset) {
-    let all = Listing { tenant: &film.tenant, owner: None, before: None, state: None, text: None, limit: 10 };
+    let all = Listing {
+        tenant: &film.tenant,
+        owner: None,
+        order: Order::Newest,
+        before: None,
+        state: None,
+        text: None,
+        limit: 10,
+    };
     let found = async |listing: Listing<'_>| catalog.assets(listing).await.unwrap().len();
     let id = film.id.to_string();
     assert_eq!(found(all).await, 1);
@@ -44,6 +52,8 @@ pub async fn tell(catalog: &Catalog, film: &Asset) {
     catalog.edit(&step(NOW), &edited, &private).await.unwrap();
     assert!(catalog.public_assets(None, None, 10).await.unwrap().is_empty());
     captioned(catalog, film).await;
+    let nobody = "ast_01h455vb4pex5vsknk084sn02q".parse().unwrap();
+    assert_eq!(catalog.names_of(&[nobody, film.id]).await.unwrap(), [(film.id, film.name.clone())]);
     assert!(!catalog.rename_upload(NOW, "upl_nothing", "new").await.unwrap());
 }
 

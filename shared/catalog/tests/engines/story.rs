@@ -55,7 +55,7 @@ pub fn envelope(job: JobId, work: Task) -> NewTask {
         traceparent: None,
         work,
     };
-    NewTask { envelope, place: None, armed: true }
+    NewTask { envelope, place: None, armed: true, backfill: false }
 }
 
 fn object(key: &str, etag: &str) -> ObjectRef {
@@ -127,8 +127,10 @@ pub async fn tell(endpoint: &Endpoint) {
     swept(&catalog, &film).await;
     positions(&catalog).await;
     crate::auditing::tell(&catalog, &film).await;
+    crate::figures::tell(&catalog).await;
     crate::letters::tell(&catalog).await;
     crate::fallbacks::tell(&catalog).await;
+    crate::listing::tell(&catalog).await;
     crate::deletions::tell(&catalog).await;
     crate::mails::tell(&catalog).await;
     crate::approvals::tell(&catalog).await;
@@ -470,6 +472,10 @@ async fn positions(catalog: &Catalog) {
     let logged = catalog.events_since("ops", before, 100).await.unwrap();
     let positions: Vec<i64> = logged.iter().map(|event| event.position).collect();
     assert_eq!(positions, (before + 1..=before + 8).collect::<Vec<_>>());
+    let backwards = catalog.events_before("ops", Some(before + 8), 3).await.unwrap();
+    let positions: Vec<i64> = backwards.iter().map(|event| event.position).collect();
+    assert_eq!(positions, [before + 7, before + 6, before + 5], "the latest first");
+    assert_eq!(catalog.events_before("ops", None, 1).await.unwrap()[0], logged[7]);
     let bodies: BTreeSet<&String> = logged.iter().map(|event| &event.body).collect();
     assert_eq!(bodies.len(), 8);
     assert_eq!(catalog.stream_bounds("nothing").await.unwrap(), (0, 1));

@@ -34,7 +34,13 @@ async fn made(catalog: &Catalog, stream: &str) -> Webhook {
 
 fn delivery(position: i64, asset: &str) -> NewDelivery {
     let event = EventId::from_uuid(id());
-    NewDelivery { event, position, asset: asset.into(), kind: "asset.ready.v1".into(), body: format!("{{\"n\":{position}}}") }
+    NewDelivery {
+        event,
+        position,
+        asset: asset.into(),
+        kind: "asset.ready.v1".into(),
+        body: format!("{{\"n\":{position}}}"),
+    }
 }
 
 fn answer(status: u16) -> Answer {

@@ -17,7 +17,7 @@ pub use message::{
     PollFailed, ScaleInProtected, SlotsBusy, TaskDead, TaskRevived, VisibilityExtended,
 };
 pub use publish::{
-    DuplicateSuppressed, EventPublished, EventPushed, HttpServed, OutboxRelayed, QueueDepth, RealtimeClients,
+    DuplicateSuppressed, EventPublished, EventPushed, HttpServed, OutboxRelayed, QueueDepth, QueueWork, RealtimeClients,
     WebhookAttempted,
 };
 pub use scaling::ScalingDecided;

@@ -156,6 +156,24 @@ impl QueueDepth<'_> {
     }
 }
 
+/// The work of a queue that waits, as rows say it.
+#[derive(Debug)]
+pub struct QueueWork<'a> {
+    pub queue: &'a str,
+    /// Of the oldest task that waits; 0 where none does.
+    pub oldest_seconds: f64,
+    /// Estimated, of all that wait.
+    pub work_seconds: f64,
+}
+
+impl QueueWork<'_> {
+    pub fn emit(&self) {
+        gauge!("reelfleet_queue_oldest_task_age_seconds", "queue" => self.queue.to_owned()).set(self.oldest_seconds);
+        gauge!("reelfleet_queue_work_seconds", "queue" => self.queue.to_owned()).set(self.work_seconds);
+        tracing::trace!(queue = self.queue, oldest = self.oldest_seconds, work = self.work_seconds, "queue work");
+    }
+}
+
 pub(super) fn describe() {
     describe_counter!("reelfleet_outbox_relayed_total", "Rows of the outbox sent, by lane and path.");
     describe_histogram!("reelfleet_outbox_lag_seconds", "Age of the oldest outbox row when it was sent.");
@@ -170,6 +188,8 @@ pub(super) fn describe() {
     describe_histogram!("reelfleet_webhook_duration_seconds", "Duration of a webhook attempt.");
     describe_counter!("reelfleet_http_requests_total", "HTTP requests answered, by route, method and status.");
     describe_histogram!("reelfleet_http_duration_seconds", "Duration of an HTTP request, by route.");
+    describe_gauge!("reelfleet_queue_oldest_task_age_seconds", "Time for which the oldest task of a queue has waited.");
+    describe_gauge!("reelfleet_queue_work_seconds", "Estimated seconds of work of the tasks that wait.");
     describe_gauge!("reelfleet_queue_messages_visible", "Messages waiting in a queue.");
     describe_gauge!("reelfleet_queue_messages_in_flight", "Messages received and not yet answered.");
     describe_gauge!("reelfleet_queue_messages_delayed", "Messages of a queue that are delayed.");

@@ -3,7 +3,8 @@
 use metrics::{counter, describe_counter};
 
 /// A sweep cleared something away. `what` names the sweep: losers, uploads, multiparts, events, tickets, doorbells,
-/// mails, reviews (expired, written about again), quarantine (tagged), stranded_tasks (woken), descriptions (written).
+/// mails, reviews (expired, written about again), quarantine (tagged), stranded_tasks (woken), descriptions (written),
+/// campaigns (handed out).
 #[derive(Debug)]
 pub struct Swept {
     pub what: &'static str,

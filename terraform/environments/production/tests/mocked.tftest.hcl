@@ -17,6 +17,9 @@ variables {
   alert_emails       = ["ops@example.com"]
   monthly_budget_usd = 200
   origin_secret      = "0123456789abcdef0123456789abcdef"
+  mail_from          = "reelfleet@example.com"
+  oidc               = { issuer = "https://accounts.example.com", client_id = "reelfleet" }
+  extra_environment  = { gateway = { REELFLEET_PLAYBACK_TTL_S = "3600" } }
   media_public_key   = "-----BEGIN PUBLIC KEY-----\nmocked\n-----END PUBLIC KEY-----\n"
 }
 
@@ -24,12 +27,12 @@ run "whole" {
   command = apply
 
   assert {
-    condition     = length(module.fleet.services) == 7
-    error_message = "Seven services: ${join(", ", keys(module.fleet.services))}"
+    condition     = length(module.fleet.services) == 8
+    error_message = "Eight services: ${join(", ", keys(module.fleet.services))}"
   }
   assert {
-    condition     = length(module.fleet.queues) == 7
-    error_message = "Seven queues: ${join(", ", keys(module.fleet.queues))}"
+    condition     = length(module.fleet.queues) == length(jsondecode(file("../../../schema/topology.json")).queues)
+    error_message = "Not the queues of the topology: ${join(", ", keys(module.fleet.queues))}"
   }
   assert {
     condition     = module.fleet.environment.REELFLEET_UPLOADS == "reelfleet-uploads-123456789012=default"

@@ -24,12 +24,12 @@ run "whole" {
   command = apply
 
   assert {
-    condition     = length(module.fleet.services) == 7
-    error_message = "Seven services: ${join(", ", keys(module.fleet.services))}"
+    condition     = length(module.fleet.services) == 8
+    error_message = "Eight services: ${join(", ", keys(module.fleet.services))}"
   }
   assert {
-    condition     = length(module.fleet.queues) == 7
-    error_message = "Seven queues: ${join(", ", keys(module.fleet.queues))}"
+    condition     = length(module.fleet.queues) == length(jsondecode(file("../../../schema/topology.json")).queues)
+    error_message = "Not the queues of the topology: ${join(", ", keys(module.fleet.queues))}"
   }
   assert {
     condition     = module.fleet.environment.REELFLEET_UPLOADS == "reelfleet-uploads-123456789012=default"

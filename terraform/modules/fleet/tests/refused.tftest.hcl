@@ -27,6 +27,7 @@ variables {
     janitor     = { cpu = 256, memory = 512, min = 1, max = 1 }
     intake      = { cpu = 512, memory = 1024, min = 1, max = 4 }
     transcoder  = { cpu = 2048, memory = 4096, min = 0, max = 10 }
+    backfill    = { cpu = 2048, memory = 4096, min = 0, max = 4 }
     thumbnailer = { cpu = 1024, memory = 2048, min = 0, max = 4 }
   }
 }
@@ -57,6 +58,7 @@ run "a_gateway_that_nobody_wakes" {
       janitor     = { cpu = 256, memory = 512, min = 1, max = 1 }
       intake      = { cpu = 512, memory = 1024, min = 1, max = 4 }
       transcoder  = { cpu = 2048, memory = 4096, min = 0, max = 10 }
+      backfill    = { cpu = 2048, memory = 4096, min = 0, max = 4 }
       thumbnailer = { cpu = 1024, memory = 2048, min = 0, max = 4 }
     }
   }

@@ -5,7 +5,8 @@
 //!   is out of date; what the server refuses for good (no such mailbox) is given up at once;
 //! - one attempt is one lease: several notifiers send beside each other, and one that dies holds nothing up;
 //! - every attempt of a mail carries the same Message-ID;
-//! - uploaders are told what became of their uploads, once, many files in one mail ([`notices`]);
+//! - uploaders are told what became of their uploads, once, many files in one mail ([`notices`]), and, if they want
+//!   that, once a week ([`weekly`]);
 //! - without a server nothing is lost or sent: rows wait as `unsent`, and one warning says so.
 
 mod letter;
@@ -13,6 +14,7 @@ mod notices;
 mod server;
 #[cfg(test)]
 mod tests;
+mod weekly;
 
 use std::time::Duration;
 
@@ -151,13 +153,20 @@ pub(crate) async fn tell_uploaders(context: Context, catalog: Catalog, every: Du
             () = context.shutdown.draining().cancelled() => return,
             () = tokio::time::sleep(every) => {}
         }
-        loop {
-            match notices::round(&context, &catalog).await {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "uploaders can't be told now");
-                    break;
+        for weekly in [false, true] {
+            loop {
+                let round = if weekly {
+                    weekly::round(&context, &catalog).await
+                } else {
+                    notices::round(&context, &catalog).await
+                };
+                match round {
+                    Ok(true) if !context.shutdown.draining().is_cancelled() => {}
+                    Ok(_) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, "uploaders can't be told now");
+                        break;
+                    }
                 }
             }
         }

@@ -163,10 +163,10 @@ mod tests {
     #[test]
     fn who_wants_nothing_gets_nothing() {
         let both = [of("a.mp4", None), of("b.mp4", Some("empty"))];
-        assert_eq!(words(&both, Wishes { ready: false, failed: false }, ""), None);
-        let (subject, text) = words(&both, Wishes { ready: false, failed: true }, "").unwrap();
+        assert_eq!(words(&both, Wishes { ready: false, failed: false, weekly: true }, ""), None);
+        let (subject, text) = words(&both, Wishes { ready: false, failed: true, weekly: false }, "").unwrap();
         assert_eq!(subject, "Not processed: b.mp4");
         assert!(!text.contains("a.mp4"), "{text}");
-        assert_eq!(words(&both[..1], Wishes { ready: false, failed: true }, ""), None);
+        assert_eq!(words(&both[..1], Wishes { ready: false, failed: true, weekly: false }, ""), None);
     }
 }

@@ -1,0 +1,176 @@
+//! `GET /v1/ops`: queues, pools and what is at work, as they are now; `GET /v1/ops/audit`: who did what.
+//!
+//! Guarantee: the queue that needs its operator most is first: what no worker takes before what will take longest.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use reelfleet_access::Scope;
+use reelfleet_catalog::figures::{AtWork, QueueFigures};
+use reelfleet_catalog::scaling::{Decided, Desired};
+use reelfleet_domain::scaling::{POOLS, Pool};
+use reelfleet_fleet::QueueName;
+use serde_json::{Value, json};
+
+use crate::app::{App, rfc3339};
+use crate::auth::audit;
+use crate::caller::Caller;
+use crate::paging::Page;
+use crate::problem::Problem;
+
+/// Tasks at work that are shown.
+const MOST: i64 = 500;
+/// Decisions of a pool that are shown.
+const DECISIONS: i64 = 20;
+
+/// All of it at once, so that a page shows one moment.
+pub(crate) async fn show(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, Problem> {
+    caller.with(Scope::Ops)?;
+    let (now, catalog) = (app.now(), &app.catalog);
+    let (figures, at_work, desired, paused) = tokio::try_join!(
+        catalog.queue_figures(now),
+        catalog.at_work(now, MOST),
+        catalog.desired(),
+        catalog.paused()
+    )?;
+    let mut decisions: BTreeMap<&str, Vec<Decided>> = BTreeMap::new();
+    for pool in POOLS.keys() {
+        decisions.insert(pool, catalog.decisions(pool, DECISIONS).await?);
+    }
+    let mut queues: Vec<(f64, Value)> = QueueName::ALL
+        .iter()
+        .map(|name| {
+            let of = figures.iter().find(|figures| figures.queue == name.as_str());
+            let pool = POOLS.iter().find(|(_, pool)| pool.seconds.contains_key(name.as_str()));
+            let workers = pool.and_then(|(pool, _)| decisions.get(pool.as_str())?.first()).map(|last| last.workers);
+            let stopped = paused.iter().find(|paused| paused.queue == name.as_str());
+            let mut shown = queue(now, name.as_str(), of, pool, workers);
+            shown["paused"] = stopped.map_or(Value::Null, |p| json!({ "by": p.by, "at": rfc3339(p.at) }));
+            (urgency(of, workers), shown)
+        })
+        .collect();
+    queues.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let pools: Vec<Value> = POOLS
+        .iter()
+        .map(|(name, bounds)| {
+            let asked = desired.iter().find(|desired| desired.pool == *name);
+            pool(name, bounds, asked, decisions.get(name.as_str()).map_or(&[][..], Vec::as_slice))
+        })
+        .collect();
+    Ok(Json(json!({
+        "at": rfc3339(now),
+        "queues": queues.into_iter().map(|(_, shown)| shown).collect::<Vec<_>>(),
+        "pools": pools,
+        "at_work": at_work.iter().map(|work| self::at_work(now, work)).collect::<Vec<_>>(),
+    })))
+}
+
+/// What operators did, the latest first.
+pub(crate) async fn audit(State(app): State<Arc<App>>, caller: Caller, page: Page) -> Result<Json<Value>, Problem> {
+    caller.with(Scope::Ops)?;
+    audit::page(&app, None, &page).await
+}
+
+/// Seconds until the queue is empty at the present pace; what nobody works on comes first.
+fn urgency(figures: Option<&QueueFigures>, workers: Option<u32>) -> f64 {
+    let Some(figures) = figures.filter(|figures| figures.waiting > 0) else { return 0.0 };
+    match workers.unwrap_or(0).max(u32::try_from(figures.running).unwrap_or(0)) {
+        0 => f64::MAX,
+        workers => figures.seconds.max(0.001) / f64::from(workers),
+    }
+}
+
+fn queue(now: i64, name: &str, figures: Option<&QueueFigures>, pool: Option<(&String, &Pool)>, workers: Option<u32>) -> Value {
+    let count = |of: fn(&QueueFigures) -> i64| figures.map_or(0, of);
+    let seconds = figures.map_or(0.0, |figures| figures.seconds);
+    let slots = f64::from(workers.unwrap_or(0)) * pool.map_or(1.0, |(_, pool)| f64::from(pool.slots));
+    let drain = (seconds > 0.0 && slots > 0.0).then(|| (seconds / slots).ceil());
+    let oldest = figures.and_then(|figures| figures.oldest_at).map(|at| now.saturating_sub(at).max(0) / 1_000);
+    json!({
+        "queue": name,
+        "pool": pool.map(|(name, _)| name),
+        "waiting": count(|f| f.waiting),
+        "running": count(|f| f.running),
+        "delayed": count(|f| f.delayed),
+        "oldest_seconds": oldest,
+        "work_seconds": seconds,
+        "drain_seconds": drain,
+    })
+}
+
+fn pool(name: &str, bounds: &Pool, asked: Option<&Desired>, decisions: &[Decided]) -> Value {
+    let decided = |decided: &Decided| {
+        json!({
+            "at": rfc3339(decided.at),
+            "from": decided.running,
+            "to": decided.workers,
+            "needed": decided.needed,
+            "reason": decided.reason,
+            "words": decided.words,
+        })
+    };
+    json!({
+        "pool": name,
+        "queues": bounds.seconds.keys().collect::<Vec<_>>(),
+        "min": bounds.min,
+        "max": bounds.max,
+        "slots": bounds.slots,
+        "target_seconds": bounds.target_latency_s,
+        "asked": asked.map(|asked| json!({ "workers": asked.workers, "by": asked.by, "at": rfc3339(asked.at) })),
+        "workers": decisions.first().map(|last| last.workers),
+        "decisions": decisions.iter().map(decided).collect::<Vec<_>>(),
+    })
+}
+
+fn at_work(now: i64, work: &AtWork) -> Value {
+    json!({
+        "instance": work.instance,
+        "task": work.task,
+        "queue": work.queue,
+        "kind": work.kind,
+        "asset": work.asset,
+        "track": work.track,
+        "chunk": work.chunk,
+        "attempts": work.attempts,
+        "seconds": work.started_at.map(|at| now.saturating_sub(at).max(0) as f64 / 1_000.0),
+        "expected_seconds": work.cost_s,
+        "lease_until": rfc3339(work.lease_until),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(waiting: i64, running: i64, seconds: f64) -> QueueFigures {
+        QueueFigures { queue: "q".into(), waiting, running, delayed: 0, oldest_at: Some(1_000), seconds }
+    }
+
+    #[test]
+    fn what_nobody_works_on_is_first() {
+        let stuck = urgency(Some(&figures(1, 0, 1.0)), Some(0));
+        let long = urgency(Some(&figures(100, 2, 2_000.0)), Some(2));
+        let short = urgency(Some(&figures(100, 2, 20.0)), Some(2));
+        assert!(stuck > long && long > short && short > urgency(Some(&figures(0, 2, 0.0)), Some(2)));
+        assert!(stuck > urgency(Some(&figures(1, 1, 1.0)), None), "somebody is at it, whoever counts the workers");
+    }
+
+    #[test]
+    fn a_queue_says_when_it_will_be_empty() {
+        let pool = Pool {
+            seconds: BTreeMap::from([("q".to_owned(), 20.0)]),
+            slots: 4,
+            target_latency_s: 60.0,
+            scale_in_after_s: 1,
+            min: 0,
+            max: 9,
+        };
+        let name = "p".to_owned();
+        let shown = queue(61_000, "q", Some(&figures(10, 1, 200.0)), Some((&name, &pool)), Some(5));
+        assert_eq!((&shown["drain_seconds"], &shown["oldest_seconds"]), (&json!(10.0), &json!(60)));
+        assert_eq!(queue(0, "q", Some(&figures(10, 1, 200.0)), None, None)["drain_seconds"], Value::Null);
+        assert_eq!(queue(0, "q", None, None, Some(1))["waiting"], 0);
+    }
+}
