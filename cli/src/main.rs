@@ -6,6 +6,7 @@
 
 mod assets;
 mod backfill;
+mod backup;
 mod chaos;
 mod demo;
 mod dlq;
@@ -54,6 +55,8 @@ enum Command {
     Migrate(Box<worker::MigrateArgs>),
     /// Make buckets, queues, topics and schema on an endpoint, as `up` does; on AWS, Terraform does it
     Provision(Box<worker::MigrateArgs>),
+    /// Copy a folder of `up` or `local` while it runs; `up --data COPY` starts from it
+    Backup(backup::BackupArgs),
     /// Upload files and watch until they are ready
     Upload(upload::UploadArgs),
     /// List assets; show one, with where it plays
@@ -113,6 +116,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Gateway(args) => worker::gateway(*args).await?,
         Command::Migrate(args) => worker::migrate(*args).await?,
         Command::Provision(args) => worker::provision(*args).await?,
+        Command::Backup(args) => backup::run(args).await?,
         Command::Upload(args) => return upload::run(args).await,
         Command::Assets(args) => return assets::run(args).await,
         Command::Env(args) => env::run(&args)?,

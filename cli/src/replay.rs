@@ -130,7 +130,7 @@ impl Operator {
         let job = JobId::from_uuid(self.context.ids.uuid());
         let target = AssetTask { asset: asset.id, generation: u32::try_from(number)? };
         let first = self.task(asset, job, Task::PlanRenditions(target));
-        let remake = Remake { asset: asset.id, tenant: &asset.tenant, job, generation: number, first: &first };
+        let remake = Remake { asset: asset.id, job, generation: number, first: &first };
         let queued = Event::JobQueued(JobFact { asset: asset.id, job, code: None });
         let emissions = [self.context.emission(&asset.tenant, &asset.owner, None, queued)];
         let begun = self.catalog.remake(&self.context.step(), &remake, Vec::new(), &emissions).await;

@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(of("transcoder"), Ok("express, transcode".into()));
         assert_eq!(of("express"), Ok("express".into()));
         assert_eq!(of("metadata"), Ok("metadata".into()));
-        assert_eq!(of("all"), Ok("intake, probe, thumbnail, express, transcode".into()));
+        assert_eq!(of("all"), Ok("backfill, intake, probe, thumbnail, express, transcode".into()));
         assert!(of("gateway").is_err());
     }
 }

@@ -7,8 +7,7 @@ use axum::http::HeaderValue;
 use reelfleet_access::{Keys, Principal, Via};
 use reelfleet_catalog::Catalog;
 use reelfleet_catalog::assets::Asset;
-use reelfleet_domain::policy::Policy;
-use reelfleet_fleet::{Context, MediaKind};
+use reelfleet_fleet::Context;
 use reelfleet_objects::{Multipart, Presigner};
 use tokio::sync::OnceCell;
 
@@ -33,30 +32,16 @@ pub(crate) struct App {
     calls: (Buckets, Buckets),
     /// Calls from one address of whoever shows nothing.
     strangers: Buckets,
-    pub(crate) policy: Policy,
     pub(crate) presigner: Presigner,
     pub(crate) options: Checked,
+    /// Who looks through the dead letters.
+    pub(crate) letters: tokio::sync::Mutex<()>,
     /// The Content-Security-Policy of the web app's pages, once one was asked for.
     pub(crate) web_policy: OnceCell<HeaderValue>,
 }
 
 impl App {
     pub(crate) fn new(context: Context, catalog: Catalog, options: GatewayOptions) -> Result<Arc<Self>, OptionsError> {
-        let limits = &context.config.limits;
-        let policy = Policy {
-            max_bytes: limits.max_bytes,
-            max_duration_ms: limits.max_duration_s.saturating_mul(1_000),
-            max_pixels: limits.max_pixels,
-            kinds: limits
-                .allowed_kinds
-                .iter()
-                .map(|kind| match kind {
-                    MediaKind::Video => "video".to_owned(),
-                    MediaKind::Audio => "audio".to_owned(),
-                    MediaKind::Image => "image".to_owned(),
-                })
-                .collect(),
-        };
         let options = options.check(&context.config.public_url)?;
         let callback = format!("{}/v1/auth/oidc/callback", context.config.public_url);
         let provider = options.oidc.clone().map(|terms| Provider::new(terms, callback)).transpose()?;
@@ -69,8 +54,8 @@ impl App {
             calls: (Buckets::new(rate, burst), Buckets::new(4.0 * rate, 4.0 * burst)),
             strangers: Buckets::new(STRANGERS.0, STRANGERS.1),
             presigner: Presigner::new(context.clients.presign.clone()),
-            policy,
             options,
+            letters: tokio::sync::Mutex::default(),
             web_policy: OnceCell::new(),
             context,
             catalog,

@@ -22,6 +22,7 @@ mod front;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzed;
 mod history;
+mod limits;
 mod notices;
 mod openapi;
 mod ops;

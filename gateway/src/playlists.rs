@@ -65,7 +65,7 @@ impl Made {
                 head(s3, bucket, &key(asset, generation, file), None).await.map_err(absent)?;
                 let asset = app.catalog.asset(asset).await?.ok_or_else(Problem::not_found)?;
                 // Where no length is known before the end, none is longer than what is taken at all.
-                let longest = app.policy.max_duration_ms;
+                let longest = app.context.config.limits.max_duration_s.saturating_mul(1_000);
                 let length = asset.duration_ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(longest);
                 Ok(captions_list(file.trim_start_matches("captions/"), length))
             }

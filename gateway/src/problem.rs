@@ -63,6 +63,8 @@ codes! {
     Empty = 422 "empty" "The file is empty";
     TooLarge = 422 "too_large" "The file is too large";
     TypeNotAllowed = 422 "type_not_allowed" "This type of file is not taken";
+    StorageFull = 422 "storage_full" "There is no room for it";
+    TooManyToday = 422 "too_many_today" "There were too many within a day";
     IdempotencyKeyReused = 422 "idempotency_key_reused" "The Idempotency-Key belongs to another request";
     InvalidPart = 422 "invalid_part" "There is no such part";
     InvalidCaptions = 422 "invalid_captions" "These are no captions";
@@ -191,6 +193,8 @@ impl From<Refusal> for Problem {
             ReasonCode::Empty => Code::Empty,
             ReasonCode::TooLarge => Code::TooLarge,
             ReasonCode::TypeNotAllowed => Code::TypeNotAllowed,
+            ReasonCode::StorageFull => Code::StorageFull,
+            ReasonCode::TooManyToday => Code::TooManyToday,
             _ => Code::InvalidRequest,
         };
         Self::new(code, refusal.detail)

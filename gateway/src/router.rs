@@ -15,8 +15,8 @@ use crate::front::{COMPLETION_ROUTE, cors, front};
 use crate::problem::{Code, Problem};
 use crate::serve::Peer;
 use crate::{
-    assets, auth, captions, deletion, details, explore, history, notices, openapi, ops, playback, proxy, review, tickets,
-    uploads, web, webhooks,
+    assets, auth, captions, deletion, details, explore, history, limits, notices, openapi, ops, playback, proxy,
+    review, tickets, uploads, web, webhooks,
 };
 
 /// All of the gateway.
@@ -26,6 +26,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/uploads/{id}", get(uploads::show).delete(uploads::abort).patch(details::rename))
         .route("/v1/uploads/{id}/parts", post(uploads::sign_parts))
         .route(COMPLETION_ROUTE, post(uploads::complete))
+        .route("/v1/limits", get(limits::show))
         .route("/v1/assets", get(assets::list))
         .route("/v1/assets/{id}", get(assets::show).delete(deletion::remove).patch(details::edit))
         .route("/v1/assets/{id}/captions/{language}", put(captions::put).delete(captions::remove))
@@ -59,6 +60,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/ops/pools/{name}", put(ops::controls::scale))
         .route("/v1/ops/queues/{name}/pause", post(ops::controls::pause))
         .route("/v1/ops/queues/{name}/resume", post(ops::controls::resume))
+        .route("/v1/ops/letters", get(ops::letters::list))
+        .route("/v1/ops/letters/redrive", post(ops::letters::redrive))
+        .route("/v1/ops/letters/discard", post(ops::letters::discard))
         .route("/v1/ops/jobs", get(ops::jobs::list))
         .route("/v1/ops/assets/{id}/timeline", get(ops::jobs::timeline))
         .route_layer(from_fn_with_state(app.clone(), authenticate));
@@ -89,8 +93,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(from_fn(playback::for_any_origin));
     let health = app.context.health.router().layer(from_fn_with_state(app.clone(), metrics_for_operators));
     let pages = web::PAGES.iter().fold(Router::new(), |pages, path| pages.route(path, get(web::page)));
-    let web =
-        pages.route("/", get(web::root)).route("/assets/{name}", get(web::asset)).route("/favicon.svg", get(web::icon));
+    let web = pages
+        .route("/", get(web::root))
+        .route("/embed/{id}", get(web::embed))
+        .route("/assets/{name}", get(web::asset))
+        .route("/favicon.svg", get(web::icon));
     Router::new()
         .merge(web)
         .merge(keyed)

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use crate::app::{App, rfc3339};
 use crate::caller::{Caller, Payload};
+use crate::limits;
 use crate::problem::{Code, Problem};
 use crate::upload_rules::{
     Announced, MAX_BATCH, NewUpload, WantedPart, check_composite, check_parts, check_sums, idempotency_key,
@@ -42,12 +43,13 @@ pub(crate) async fn create(
 ) -> Result<Response, Problem> {
     let principal = caller.with(Scope::UploadsWrite)?;
     let request_key = idempotency_key(headers.get("idempotency-key"))?;
-    let announced = asked.check(&app.policy)?;
+    let announced = asked.check(&app.context.config.policy(&principal.tenant))?;
     if let Some(key) = request_key
         && let Some(first) = find_request(&app, &principal, key).await?
     {
         return repeated(&app, &first, &announced).await;
     }
+    limits::check_room(&app, &principal.tenant, announced.size).await?;
     let upload = plan(&app, &principal, &announced, request_key)?;
     let upload = begin(&app, upload, announced.sha256).await?;
     match app.catalog.reserve_upload(&app.context.step(), &upload).await {

@@ -1,8 +1,9 @@
 //! The web app: the files that `vite build` made, embedded in the executable.
 //!
 //! Guarantees: a page loads nothing but what this gateway serves and talks to nobody but this gateway and the storage that
-//! pre-signed URLs point to (Content-Security-Policy, nothing inline); no other site can frame it; a file whose name holds
-//! the hash of its content is kept by browsers for ever, anything else is asked for again by its ETag.
+//! pre-signed URLs point to (Content-Security-Policy, nothing inline); no other site can frame it, but for the player of
+//! what is open to everybody, which is nobody's session; a file whose name holds the hash of its content is kept by
+//! browsers for ever, anything else is asked for again by its ETag.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use crate::problem::Problem;
 struct Dist;
 
 /// Paths that a person may open or reload; everything below is decided by the app itself.
-pub(crate) const PAGES: [&str; 14] = [
+pub(crate) const PAGES: [&str; 18] = [
     "/sign-in",
     "/sign-up",
     "/forgot",
@@ -37,7 +38,11 @@ pub(crate) const PAGES: [&str; 14] = [
     "/review/{token}",
     "/reviews/{id}",
     "/keys",
+    "/notifications",
     "/webhooks",
+    "/operations",
+    "/operations/{tab}",
+    "/operations/assets/{id}",
     "/users",
     "/settings",
     "/docs",
@@ -81,6 +86,21 @@ pub(crate) async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> Res
     extra.insert(PERMISSIONS, HeaderValue::from_static("camera=(), geolocation=(), microphone=(), payment=(), usb=()"));
     extra.insert(OPENER, HeaderValue::from_static("same-origin"));
     response
+}
+
+/// `GET /embed/{id}`: the player alone, for any page to frame. It signs nobody in and has nothing to press but the player.
+pub(crate) async fn embed(state: State<Arc<App>>, headers: HeaderMap) -> Response {
+    let mut response = page(state, headers).await;
+    let policy = response.headers().get(POLICY).and_then(|policy| policy.to_str().ok()).map(framed);
+    if let Some(policy) = policy.and_then(|text| HeaderValue::from_str(&text).ok()) {
+        response.headers_mut().insert(POLICY, policy);
+    }
+    response
+}
+
+/// A page's policy, for one that others may frame.
+fn framed(policy: &str) -> String {
+    policy.replace("frame-ancestors 'none'", "frame-ancestors *").replace("form-action 'self'", "form-action 'none'")
 }
 
 /// `GET /assets/{name}`: named by the hash of what they hold.
@@ -212,6 +232,9 @@ mod tests {
         );
         assert!(text.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"), "{text}");
         assert!(!text.contains("unsafe") && !text.contains('*'), "{text}");
+        let embedded = framed(&text);
+        assert!(embedded.contains("; frame-ancestors *;") && embedded.ends_with("form-action 'none'"), "{embedded}");
+        assert_eq!(embedded.matches('*').count(), 1, "nothing else is opened");
         assert_eq!(origin("http://127.0.0.1:9000/bucket/key?X=1"), Some("http://127.0.0.1:9000"));
         assert_eq!(origin("http://h"), Some("http://h"));
         assert_eq!(origin("h/p"), None);

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod auth;
+mod backup;
 mod cors;
 mod db;
 mod faults;
@@ -25,6 +26,7 @@ mod state;
 mod stats;
 mod timestamp;
 
+pub use backup::{BackupError, Copied, backup};
 pub use db::DbError;
 pub use rds::{RdsBackend, RdsOpenError};
 pub use serve::{Bound, LocalConfig, LocalError, bind, serve};

@@ -108,6 +108,7 @@ POLICY = [
      "          REELFLEET_SIGN_UP         = var.sign_up\n          REELFLEET_SESSION_SECRET = var.origin_secret",
      "T6", 'worker["gateway"].aws_ecs_task_definition'),
     (f"{MODULES}/fleet/workers.tf", "REELFLEET_OUTPUTS_BUCKET  ", "REELFLEET_OUTPUT_BUCKET  ", "T7", "REELFLEET_OUTPUT_BUCKET"),
+    (f"{MODULES}/fleet/workers.tf", '["worker", "metadata"]', '["worker", "describer"]', "T8", 'worker["metadata"].aws_ecs_task_definition'),
     (f"{MODULES}/worker/main.tf", "(FILL(visible_${id}, 0) + FILL(in_flight_${id}, 0))", "(FILL(visible_${id}, 0))",
      "S2", 'worker["transcoder"].aws_appautoscaling_policy.work'),
     (f"{MODULES}/worker/main.tf", 'resource "aws_cloudwatch_metric_alarm" "first" {\n  count               = length(aws_appautoscaling_policy.first)',

@@ -226,7 +226,12 @@ def known_variables(root):
     return set(re.findall(r'"(REELFLEET_[A-Z0-9_]+)"', text)) | {"AWS_REGION"}
 
 
-def check_tasks(state, known):
+def known_roles(root):
+    """Workers, as `reelfleet worker` calls them."""
+    return set(re.findall(r'Self::\w+ => "(\w+)"', (root / "cli/src/worker.rs").read_text()))
+
+
+def check_tasks(state, known, roles):
     for one in state.of("aws_ecs_task_definition"):
         cpu, memory = int(one.values["cpu"]), int(one.values["memory"])
         if memory not in FARGATE.get(cpu, []):
@@ -251,6 +256,9 @@ def check_tasks(state, known):
         for name in variables:
             if SECRET.search(name) and not name.endswith("_ARN"):
                 yield "T6", one, f"{name} is in plain sight"
+        command = container.get("command", [])
+        if command[:1] == ["worker"] and command[1] not in roles:
+            yield "T8", one, f"there is no `reelfleet {' '.join(command)}`"
         for name in [*variables, *(entry["name"] for entry in container.get("secrets", []))]:
             if name not in known:
                 yield "T7", one, f"nothing reads {name}"
@@ -375,7 +383,7 @@ def violations(path, root):
     pools = json.loads((root / "schema/scaling.json").read_text())["pools"]
     for found in (
         check_policies(state), check_queues(state, topology), check_topics(state), check_buckets(state, topology),
-        check_tasks(state, known_variables(root)), check_scaling(state, pools), check_database(state),
+        check_tasks(state, known_variables(root), known_roles(root)), check_scaling(state, pools), check_database(state),
         check_edge(state), check_alerts(state),
     ):
         for rule, one, problem in found:

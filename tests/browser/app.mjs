@@ -1,6 +1,7 @@
 // A person's whole way through the web app. Arguments: the app's URL, a film of 300 MB, captions, a folder for screenshots.
 // The last line of standard output is one JSON object: what was measured, and what was wrong.
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
 import { launch } from "./chromium.mjs";
 import { MIB, Network, Parts, person } from "./person.mjs";
 
@@ -33,6 +34,10 @@ await ann.signUp("Ann Bell", "ann@example.org", "correct horse battery");
 await page.getByText("Your library is empty").waitFor();
 await page.getByText("Live", { exact: true }).waitFor();
 await ann.look("library-empty");
+await ann.go("Notifications");
+await page.getByText("Nothing happened lately").waitFor();
+await ann.look("notifications-empty");
+await ann.go("Library");
 
 step("uploads over a slow network that is cut, and through a reload");
 const parts = new Parts(page);
@@ -140,6 +145,12 @@ await bob.page.getByRole("link", { name: "Autumn by the sea" }).click();
 await bob.page.getByRole("button", { name: "Play", exact: true }).first().waitFor();
 assert.equal(await bob.page.getByRole("button", { name: "Delete" }).count(), 0, "what is not mine I can't delete");
 await bob.look("watch-public");
+const code = await page.getByRole("textbox", { name: "Embed code" }).inputValue();
+await bob.page.goto(code.match(/src="([^"]+)"/)[1]);
+await bob.page.getByRole("button", { name: "Play", exact: true }).first().waitFor();
+await bob.look("embed");
+await framed(code, address);
+await bob.page.goto("/");
 await bob.go("Explore");
 await bob.look("explore");
 await bob.page.getByRole("link", { name: "Sign out" }).click();
@@ -154,6 +165,13 @@ await page.getByRole("button", { name: "Delete", exact: true }).click();
 await undo.click();
 await page.getByText("is back.").waitFor();
 await page.locator(".tile").filter({ hasText: "Autumn by the sea" }).waitFor();
+await page.getByRole("button", { name: "As a list" }).click();
+await page.getByLabel("Sort").selectOption("largest");
+await page.locator(".rows .tile").filter({ hasText: "Autumn by the sea" }).waitFor();
+await ann.look("library-list");
+await page.reload();
+await page.locator(".rows .tile").waitFor();
+await page.getByRole("button", { name: "As a grid" }).click();
 await page.getByRole("checkbox", { name: "Select Autumn by the sea" }).check();
 await ann.look("library-selected");
 await page.getByRole("group", { name: "Selected assets" }).getByRole("button", { name: "Delete" }).click();
@@ -166,7 +184,13 @@ await page.getByRole("button", { name: "Delete for good" }).click();
 await page.getByRole("dialog").getByRole("button", { name: "Delete for good" }).click();
 await page.getByRole("heading", { level: 1, name: "Library" }).waitFor();
 
-step("keys, people, settings");
+step("what happened, keys, people, settings");
+await page.getByRole("navigation").getByText("1 unread").waitFor();
+await ann.go("Notifications");
+await page.getByText("is ready in every quality (new)").waitFor();
+await page.getByText("was deleted, and can be restored for a while").first().waitFor();
+await ann.look("notifications");
+assert.equal(await page.getByRole("navigation").getByText("unread").count(), 0, "what was looked at is read");
 await ann.go("Keys");
 await page.getByRole("button", { name: "New key" }).click();
 await page.getByRole("dialog").getByLabel("Name").fill("backup job");
@@ -200,6 +224,26 @@ await ann.look("webhooks");
 await page.getByRole("button", { name: "Delete", exact: true }).click();
 await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
 await page.getByText("is deleted.").waitFor();
+await ann.go("Operations");
+await page.getByRole("region", { name: "Queues" }).getByRole("row", { name: /transcode/ }).first().waitFor();
+await page.getByRole("button", { name: "Pause thumbnail" }).click();
+await page.getByRole("button", { name: "Resume thumbnail" }).waitFor();
+await ann.look("operations");
+await page.getByRole("button", { name: "Resume thumbnail" }).click();
+await page.getByRole("button", { name: "Pause thumbnail" }).waitFor();
+await page.getByRole("link", { name: "Jobs" }).click();
+await page.getByRole("region", { name: "Jobs" }).getByRole("link").first().waitFor();
+await ann.look("operations-jobs");
+await page.getByRole("region", { name: "Jobs" }).getByRole("link").first().click();
+await page.getByRole("cell", { name: /probe_source/ }).first().waitFor();
+await ann.look("operations-timeline");
+await page.getByRole("link", { name: "All jobs" }).click();
+await page.getByRole("link", { name: "Dead letters" }).click();
+await page.getByText("No dead letters").waitFor();
+await ann.look("operations-letters");
+await page.getByRole("link", { name: "Audit" }).click();
+await page.getByRole("row", { name: /resume.*thumbnail/ }).first().waitFor();
+await ann.look("operations-audit");
 await ann.go("Users");
 await page.getByText("bob@example.org").waitFor();
 await ann.look("users");
@@ -224,6 +268,26 @@ await page.getByRole("heading", { level: 1, name: "Library" }).waitFor();
 await ann.end();
 await browser.close();
 console.log(JSON.stringify({ ...facts, pages: ann.seen.length + bob.seen.length, wrong: [...ann.wrong, ...bob.wrong] }));
+
+/** On somebody else's page the player plays, as nobody; no other page of ours shows up there. */
+async function framed(code, address) {
+  const html = `<!doctype html><title>theirs</title>${code}<iframe name="whole" src="${address}"></iframe>`;
+  const theirs = createServer((_, response) => response.writeHead(200, { "content-type": "text/html" }).end(html));
+  await new Promise((resolve) => theirs.listen(0, "127.0.0.1", resolve));
+  const context = await browser.newContext();
+  const stranger = await context.newPage();
+  const asked = [];
+  stranger.on("request", (request) => asked.push(new URL(request.url()).pathname));
+  await stranger.goto(`http://127.0.0.1:${theirs.address().port}/`);
+  const frame = stranger.frameLocator('iframe[title="Autumn by the sea"]');
+  await frame.getByRole("button", { name: "Play", exact: true }).first().click();
+  const player = stranger.frames().find((one) => one.url().includes("/embed/"));
+  await eventually(() => player.evaluate(() => document.querySelector("video").currentTime > 0.5), "it plays in a frame");
+  assert.deepEqual(asked.filter((path) => path.startsWith("/v1/auth") || path.startsWith("/v1/realtime")), [], "as nobody");
+  assert.match(stranger.frame({ name: "whole" }).url(), /^chrome-error:/, "the rest of us can't be framed");
+  await context.close();
+  theirs.close();
+}
 
 /** Cuts the network until the page says so; what had begun and arrived by then. */
 async function cutting(network) {

@@ -68,11 +68,11 @@ impl Player {
     }
 }
 
-/// As players hand them out: seconds from the first picture on.
-const CUES: [(f64, f64, &str); 2] = [(0.5, 1.0, "One & <i>all</i>"), (3.25, 44.0, "two")];
+/// As players hand them out: seconds from the first picture on, and text with its markup.
+const CUES: [(f64, f64, &str); 2] = [(0.5, 1.25, "One &amp; <i>all</i>"), (3.25, 43.75, "two")];
 
 async fn caption(clients: &Clients, asset: &str, language: &str, label: &str) {
-    let text = "1\n00:00:00,500 --> 00:00:01,000\nOne & <i>all</i>\n\n2\n00:00:03,250 --> 00:00:44,000\ntwo\n";
+    let text = "1\n00:00:00,500 --> 00:00:01,250\nOne & <i>all</i>\n\n2\n00:00:03,250 --> 00:00:43,750\ntwo\n";
     let url = format!("{}/v1/assets/{asset}/captions/{language}?label={label}", clients.gateway);
     let answer = clients.http.put(url).bearer_auth(&clients.api_key).body(text).send().await.unwrap();
     assert_eq!(answer.status(), 201);

@@ -9,6 +9,7 @@ import { Library } from "./pages/library";
 import { Icon, Logo, type IconName } from "./parts/icon";
 import { Toasts } from "./parts/toast";
 import { Boundary, Empty, Failure, useTitle } from "./parts/ui";
+import { useNews, useSeen } from "./news";
 import { realtime, type Connection } from "./realtime/client";
 import { uploader } from "./uploads";
 import { Problem } from "./api/problem";
@@ -17,10 +18,14 @@ const Explore = lazy(() => import("./pages/explore").then(({ Explore: page }) =>
 const Watch = lazy(() => import("./pages/watch").then(({ Watch: page }) => ({ default: page })));
 const Desk = lazy(() => import("./pages/desk").then(({ Desk: page }) => ({ default: page })));
 const LinkReview = lazy(() => import("./pages/link-review").then(({ LinkReview: page }) => ({ default: page })));
+const Operations = lazy(() => import("./pages/operations").then(({ Operations: page }) => ({ default: page })));
+const Timeline = lazy(() => import("./pages/operations-timeline").then(({ Timeline: page }) => ({ default: page })));
 const Webhooks = lazy(() => import("./pages/webhooks").then(({ Webhooks: page }) => ({ default: page })));
 const Keys = lazy(() => import("./pages/keys").then(({ Keys: page }) => ({ default: page })));
 const Users = lazy(() => import("./pages/users").then(({ Users: page }) => ({ default: page })));
 const Docs = lazy(() => import("./pages/docs").then(({ Docs: page }) => ({ default: page })));
+const Embed = lazy(() => import("./pages/embed").then(({ Embed: page }) => ({ default: page })));
+const Notifications = lazy(() => import("./pages/notifications").then(({ Notifications: page }) => ({ default: page })));
 const Settings = lazy(() => import("./pages/settings").then(({ Settings: page }) => ({ default: page })));
 
 export function useSession() {
@@ -42,6 +47,14 @@ export function App() {
     };
   }, [user?.id]);
 
+  const embedded = /^\/embed\/([^/]+)$/.exec(path);
+  if (embedded?.[1]) {
+    return (
+      <Suspense fallback={<Splash />}>
+        <Embed id={embedded[1]} />
+      </Suspense>
+    );
+  }
   // A link of a mail carries its own right, signed in or not.
   const link = /^\/review\/([^/]+)$/.exec(path);
   if (link?.[1]) {
@@ -87,6 +100,8 @@ function Outside({ path }: { path: string }) {
 
 function Inside({ user }: { user: User }) {
   const may = (role: Role): boolean => user.roles.includes(role) || user.roles.includes("admin");
+  // Administrators steer a tenant, not the fleet.
+  const operates = user.roles.includes("operator");
   return (
     <Shell user={user} dock={<Dock />}>
       <Suspense fallback={<Splash />}>
@@ -96,6 +111,9 @@ function Inside({ user }: { user: User }) {
           <Route path="/watch/:id">{({ id }) => <Watch key={id} id={id} user={user} />}</Route>
           {may("reviewer") && <Route path="/review"><Desk wanted={null} /></Route>}
           {may("reviewer") && <Route path="/reviews/:id">{({ id }) => <Desk key={id} wanted={id} />}</Route>}
+          <Route path="/notifications"><Notifications user={user} /></Route>
+          {operates && <Route path="/operations/assets/:id">{({ id }) => <Timeline id={id} />}</Route>}
+          {operates && <Route path="/operations/:tab?">{({ tab }) => <Operations tab={tab ?? ""} />}</Route>}
           <Route path="/webhooks"><Webhooks user={user} /></Route>
           <Route path="/keys"><Keys user={user} /></Route>
           {may("admin") && <Route path="/users"><Users me={user} /></Route>}
@@ -194,10 +212,12 @@ function Shell({ user, dock, children }: { user: User | null; dock?: ReactNode; 
         </Link>
         <nav aria-label="Pages">
           {user && <NavLink href="/" icon="library">Library</NavLink>}
+          {user && <NavLink href="/notifications" icon="bell">Notifications<Unread user={user} /></NavLink>}
           <NavLink href="/explore" icon="compass">Explore</NavLink>
           {may("reviewer") && <NavLink href="/review" icon="review">Review</NavLink>}
           {user && <NavLink href="/keys" icon="key">Keys</NavLink>}
           {user && <NavLink href="/webhooks" icon="link">Webhooks</NavLink>}
+          {user?.roles.includes("operator") && <NavLink href="/operations" icon="gear">Operations</NavLink>}
           {may("admin") && <NavLink href="/users" icon="users">Users</NavLink>}
           {user && <NavLink href="/settings" icon="settings">Settings</NavLink>}
           {!user && (
@@ -231,6 +251,14 @@ function Shell({ user, dock, children }: { user: User | null; dock?: ReactNode; 
       <Toasts />
     </div>
   );
+}
+
+function Unread({ user }: { user: User }) {
+  const { news } = useNews();
+  const seen = useSeen(user.id);
+  const count = news.filter(({ event, own }) => !own && event.position > seen).length;
+  if (count === 0) return null;
+  return <span className="count">{count > 99 ? "99+" : count}<span className="hidden-text"> unread</span></span>;
 }
 
 const CONNECTION: Record<Connection, string> = {

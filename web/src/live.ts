@@ -15,6 +15,7 @@ export function keepLive(client: QueryClient): () => void {
       gathering = undefined;
       void client.invalidateQueries({ queryKey: ["assets"] });
       void client.invalidateQueries({ queryKey: keys.reviews });
+      void client.invalidateQueries({ queryKey: keys.events });
     }, GATHER_MS);
   };
   const event = (happened: RealtimeEvent): void => {

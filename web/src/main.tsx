@@ -28,7 +28,8 @@ session.subscribe(() => {
   if (user !== null && now !== user) client.clear();
   user = now;
 });
-void session.begin();
+// A player on somebody else's page shows what is open to all, as nobody in particular.
+if (!location.pathname.startsWith("/embed/")) void session.begin();
 
 const root = document.getElementById("root");
 if (root) {

@@ -6,17 +6,16 @@
 mod filter;
 mod redrive;
 mod show;
-mod walk;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
+use reelfleet_fleet::dead_letters::{self, Filter, Hand, Held};
 use reelfleet_fleet::{Context, QueueName};
 
-use self::filter::{Choice, Filter};
-use self::redrive::Hand;
+use self::filter::Choice;
 use crate::up::ready::{self, Ready};
 use crate::{operator, status, worker};
 
@@ -111,19 +110,29 @@ pub async fn run(args: DlqArgs) -> anyhow::Result<()> {
         Command::Show { id } => show_one(&hand, id).await,
         Command::Redrive { which, canary, timeout } => {
             let canary = canary.map(|count| count as usize);
-            hand.redrive(&which.choice(), canary, Duration::from_secs(timeout)).await
+            redrive::redrive(&hand, &which.choice(), canary, Duration::from_secs(timeout)).await
         }
         Command::Discard { which, reason } => {
             if reason.trim().is_empty() {
                 bail!("--reason: say why");
             }
-            hand.discard(&which, &reason).await
+            redrive::discard(&hand, &which, &reason).await
         }
     }
 }
 
+/// All letters of these queues; says which of them somebody else holds.
+async fn walk(context: &Context, queues: &[QueueName]) -> anyhow::Result<Held> {
+    let held = dead_letters::through(context, queues).await?;
+    for (queue, others) in &held.elsewhere {
+        let name = context.queues.dlq_name(*queue);
+        eprintln!("{others} more letters of {name} are held by somebody else just now; ask again in a minute");
+    }
+    Ok(held)
+}
+
 async fn list(context: &Context, filter: &Filter, json: bool) -> anyhow::Result<()> {
-    let mut held = walk::through(context, &filter.queues()).await?;
+    let mut held = walk(context, &filter.queues()).await?;
     let mut letters = held.found.clone();
     held.give_back(|_| true).await;
     letters.retain(|letter| filter.fits(letter));
@@ -139,7 +148,7 @@ async fn list(context: &Context, filter: &Filter, json: bool) -> anyhow::Result<
 
 async fn show_one(hand: &Hand, id: String) -> anyhow::Result<()> {
     let choice = Choice::one(id);
-    let mut held = walk::through(&hand.context, &choice.queues()).await?;
+    let mut held = walk(&hand.context, &choice.queues()).await?;
     let letters = held.found.clone();
     held.give_back(|_| true).await;
     let chosen = choice.of(&letters)?;

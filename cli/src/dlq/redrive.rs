@@ -1,37 +1,19 @@
 //! Sending letters back, and throwing them away.
 //!
-//! Guarantee: a letter leaves its dead-letter queue only after its queue has taken a copy that says the same, or after the
-//! audit holds it; a crash between the two leaves it twice, which revives once. Canaries go first, and the rest only when
-//! all of them have ended well.
+//! Guarantee: canaries go first, and the rest only when all of them have ended well.
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use reelfleet_catalog::Catalog;
-use reelfleet_catalog::audit::AuditEntry;
+use anyhow::bail;
 use reelfleet_catalog::letters::Standing;
 use reelfleet_domain::{AssetState, TaskState};
-use reelfleet_fleet::Context;
-use serde_json::json;
+use reelfleet_fleet::dead_letters::{Found, Hand};
 
 use super::filter::Choice;
-use super::walk::{self, Found};
+use super::walk;
 
 /// How often canaries are looked at.
 const LOOK: Duration = Duration::from_millis(500);
-/// What the audit keeps of a discarded body (bytes); rows stay far below 64 KiB.
-const MAX_BODY: usize = 16 << 10;
-
-/// Who does it, to what.
-pub struct Hand {
-    /// The installation.
-    pub context: Context,
-    /// Its truth.
-    pub catalog: Catalog,
-    /// The person, for the audit.
-    pub who: String,
-}
-
 /// How a canary ended.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
@@ -40,136 +22,95 @@ enum Fate {
     Badly(String),
 }
 
-impl Hand {
-    /// Sends the chosen letters back: all at once, or so many first.
-    pub async fn redrive(&self, choice: &Choice, canary: Option<usize>, patience: Duration) -> anyhow::Result<()> {
-        let mut held = walk::through(&self.context, &choice.queues()).await?;
-        let chosen = choice.of(&held.found);
-        let Ok(chosen) = chosen else {
-            held.give_back(|_| true).await;
-            return chosen.map(drop);
-        };
-        let first: Vec<String> = match canary {
-            Some(count) => {
-                let known = |id: &&String| held.found.iter().any(|l| l.id == **id && l.task.is_some());
-                chosen.iter().filter(known).take(count).cloned().collect()
-            }
-            None => chosen.clone(),
-        };
-        held.give_back(|letter| !first.contains(&letter.id)).await;
-        if first.is_empty() {
-            bail!("none of these letters is a task, so no canary can be followed");
+/// Sends the chosen letters back: all at once, or so many first.
+pub async fn redrive(hand: &Hand, choice: &Choice, canary: Option<usize>, patience: Duration) -> anyhow::Result<()> {
+    let mut held = walk(&hand.context, &choice.queues()).await?;
+    let chosen = choice.of(&held.found);
+    let Ok(chosen) = chosen else {
+        held.give_back(|_| true).await;
+        return chosen.map(drop);
+    };
+    let first: Vec<String> = match canary {
+        Some(count) => {
+            let known = |id: &&String| held.found.iter().any(|l| l.id == **id && l.task.is_some());
+            chosen.iter().filter(known).take(count).cloned().collect()
         }
-        let canaries = std::mem::take(&mut held.found);
-        self.send_back(&canaries).await?;
-        if canary.is_none() {
-            return Ok(());
-        }
-        self.follow(&canaries, chosen.len() - first.len(), patience).await?;
-        let rest: Vec<&String> = chosen.iter().filter(|id| !first.contains(id)).collect();
-        if rest.is_empty() {
-            return Ok(());
-        }
-        let mut held = walk::through(&self.context, &choice.queues()).await?;
-        held.give_back(|letter| !rest.contains(&&letter.id)).await;
-        self.send_back(&held.found).await
+        None => chosen.clone(),
+    };
+    held.give_back(|letter| !first.contains(&letter.id)).await;
+    if first.is_empty() {
+        bail!("none of these letters is a task, so no canary can be followed");
     }
-
-    /// Throws the chosen letters away; the audit keeps them.
-    pub async fn discard(&self, choice: &Choice, reason: &str) -> anyhow::Result<()> {
-        let mut held = walk::through(&self.context, &choice.queues()).await?;
-        let chosen = choice.of(&held.found);
-        let Ok(chosen) = chosen else {
-            held.give_back(|_| true).await;
-            return chosen.map(drop);
-        };
-        held.give_back(|letter| !chosen.contains(&letter.id)).await;
-        for letter in &held.found {
-            let attributes: serde_json::Map<String, serde_json::Value> = letter
-                .attributes
-                .iter()
-                .filter_map(|(name, value)| Some((name.clone(), json!(value.string_value()?))))
-                .collect();
-            let cut = letter.body.floor_char_boundary(MAX_BODY.min(letter.body.len()));
-            let body = letter.body.get(..cut).unwrap_or_default();
-            let detail = json!({ "reason": reason, "attributes": attributes, "body": body });
-            self.note("dlq.discard", letter, detail).await?;
-            self.delete(letter).await?;
-            println!("discarded {} of {} ({})", letter.id, letter.queue, letter.subject());
-        }
-        Ok(())
+    let canaries = std::mem::take(&mut held.found);
+    send_back(hand, &canaries).await?;
+    if canary.is_none() {
+        return Ok(());
     }
-
-    async fn send_back(&self, letters: &[Found]) -> anyhow::Result<()> {
-        for letter in letters {
-            self.note("dlq.redrive", letter, json!({ "reason": letter.letter.reason })).await?;
-            let url = self.context.queues.url(letter.queue).await?;
-            let send = self.context.clients.sqs.send_message().queue_url(url).message_body(&letter.body);
-            let send = send.set_message_group_id(letter.group.clone());
-            let attributes = Some(letter.attributes.clone()).filter(|attributes| !attributes.is_empty());
-            send.set_message_attributes(attributes)
-                .send()
-                .await
-                .with_context(|| format!("letter {} was not sent and stays where it is", letter.id))?;
-            self.delete(letter).await.with_context(|| format!("letter {} was sent, and stays here too", letter.id))?;
-            println!("redriven {} to {} ({})", letter.id, letter.queue, letter.subject());
-        }
-        Ok(())
+    follow(hand, &canaries, chosen.len() - first.len(), patience).await?;
+    let rest: Vec<&String> = chosen.iter().filter(|id| !first.contains(id)).collect();
+    if rest.is_empty() {
+        return Ok(());
     }
+    let mut held = walk(&hand.context, &choice.queues()).await?;
+    held.give_back(|letter| !rest.contains(&&letter.id)).await;
+    send_back(hand, &held.found).await
+}
 
-    async fn delete(&self, letter: &Found) -> anyhow::Result<()> {
-        let url = self.context.queues.dlq_url(letter.queue).await?;
-        self.context.clients.sqs.delete_message().queue_url(url).receipt_handle(&letter.receipt).send().await?;
-        Ok(())
+/// Throws the chosen letters away; the audit keeps them.
+pub async fn discard(hand: &Hand, choice: &Choice, reason: &str) -> anyhow::Result<()> {
+    let mut held = walk(&hand.context, &choice.queues()).await?;
+    let chosen = choice.of(&held.found);
+    let Ok(chosen) = chosen else {
+        held.give_back(|_| true).await;
+        return chosen.map(drop);
+    };
+    held.give_back(|letter| !chosen.contains(&letter.id)).await;
+    for letter in &held.found {
+        hand.discard(letter, reason).await?;
+        println!("discarded {} of {} ({})", letter.id, letter.queue, letter.subject());
     }
+    Ok(())
+}
 
-    async fn note(&self, what: &str, letter: &Found, mut detail: serde_json::Value) -> anyhow::Result<()> {
-        detail["queue"] = json!(letter.queue.as_str());
-        detail["message"] = json!(letter.id);
-        let entry = AuditEntry {
-            id: self.context.ids.token(),
-            at: self.context.clock.now_ms(),
-            who: self.who.clone(),
-            what: what.to_owned(),
-            subject: letter.subject(),
-            detail: detail.to_string(),
-            tenant: None,
-        };
-        Ok(self.catalog.audit(std::slice::from_ref(&entry)).await?)
+async fn send_back(hand: &Hand, letters: &[Found]) -> anyhow::Result<()> {
+    for letter in letters {
+        hand.send_back(letter).await?;
+        println!("redriven {} to {} ({})", letter.id, letter.queue, letter.subject());
     }
+    Ok(())
+}
 
-    /// Waits until every canary has ended; anything but a good end stops the rest.
-    async fn follow(&self, canaries: &[Found], waiting: usize, patience: Duration) -> anyhow::Result<()> {
-        let end = tokio::time::Instant::now() + patience;
-        let mut at_work: Vec<&Found> = canaries.iter().collect();
-        let mut bad = Vec::new();
-        while !at_work.is_empty() && tokio::time::Instant::now() < end {
-            let mut left = Vec::new();
-            for canary in at_work {
-                let Some(task) = &canary.task else { continue };
-                match fate(canary.letter.token, self.catalog.standing(&task.task).await?.as_ref()) {
-                    Fate::Waits => left.push(canary),
-                    Fate::Well => println!("canary {} ended well", task.task),
-                    Fate::Badly(why) => bad.push(format!("{} {why}", task.task)),
-                }
-            }
-            at_work = left;
-            if !at_work.is_empty() {
-                tokio::time::sleep(LOOK).await;
+/// Waits until every canary has ended; anything but a good end stops the rest.
+async fn follow(hand: &Hand, canaries: &[Found], waiting: usize, patience: Duration) -> anyhow::Result<()> {
+    let end = tokio::time::Instant::now() + patience;
+    let mut at_work: Vec<&Found> = canaries.iter().collect();
+    let mut bad = Vec::new();
+    while !at_work.is_empty() && tokio::time::Instant::now() < end {
+        let mut left = Vec::new();
+        for canary in at_work {
+            let Some(task) = &canary.task else { continue };
+            match fate(canary.letter.token, hand.catalog.standing(&task.task).await?.as_ref()) {
+                Fate::Waits => left.push(canary),
+                Fate::Well => println!("canary {} ended well", task.task),
+                Fate::Badly(why) => bad.push(format!("{} {why}", task.task)),
             }
         }
-        if !bad.is_empty() {
-            bail!("the rest ({waiting}) stays where it is: {}", bad.join("; "));
-        }
+        at_work = left;
         if !at_work.is_empty() {
-            let seconds = patience.as_secs();
-            bail!(
-                "the rest ({waiting}) stays where it is: {} of the canaries have not ended in {seconds} s",
-                at_work.len()
-            );
+            tokio::time::sleep(LOOK).await;
         }
-        Ok(())
     }
+    if !bad.is_empty() {
+        bail!("the rest ({waiting}) stays where it is: {}", bad.join("; "));
+    }
+    if !at_work.is_empty() {
+        let seconds = patience.as_secs();
+        bail!(
+            "the rest ({waiting}) stays where it is: {} of the canaries have not ended in {seconds} s",
+            at_work.len()
+        );
+    }
+    Ok(())
 }
 
 /// What became of a task whose letter with this token was sent back.

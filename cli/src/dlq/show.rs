@@ -5,8 +5,8 @@
 use reelfleet_catalog::audit::AuditEntry;
 use serde_json::{Value, json};
 
-use super::walk::Found;
 use crate::table;
+use reelfleet_fleet::dead_letters::Found;
 
 /// One line each.
 pub fn list(letters: &[Found], now_ms: i64) -> String {

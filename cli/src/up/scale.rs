@@ -96,9 +96,13 @@ impl Scaling {
                 _ if is_paused => managed.scaler.paused(&managed.pool, &loads, running),
                 _ => managed.scaler.decide(&managed.pool, &loads, running, now),
             };
-            if let (true, Some(left)) = (is_campaign && said.is_none_or(|said| said.workers.is_none()), left) {
+            if let Some(left) = left
+                && is_campaign
+                && decision.reason != Reason::Told
+                && decision.workers > left
+            {
                 // It makes room: whoever goes finishes what it has.
-                decision.workers = decision.workers.min(left);
+                (decision.workers, decision.reason) = (left, Reason::AtMax { wanted: decision.workers.into() });
             }
             if managed.told.role == Role::Transcoder && managed.told.auto && !is_campaign {
                 left = Some(managed.told.count.saturating_sub(decision.workers));

@@ -31,11 +31,17 @@ pub(crate) async fn scale(
     let principal = caller.with(Scope::Ops)?;
     let pool = POOLS.get(&name).ok_or_else(Problem::not_found)?;
     if wish.workers.is_some_and(|workers| workers > pool.max) {
-        return Err(Problem::new(Code::InvalidRequest, format!("workers is at most {}, or null for as many as needed", pool.max)));
+        return Err(Problem::new(
+            Code::InvalidRequest,
+            format!("workers is at most {}, or null for as many as needed", pool.max),
+        ));
     }
     // Whoever follows such rows has left a decision; on AWS the services scale by themselves.
     if app.catalog.decisions(&name, 1).await?.is_empty() {
-        return Err(Problem::new(Code::ScaledElsewhere, "nobody here follows: change the service's bounds in Terraform"));
+        return Err(Problem::new(
+            Code::ScaledElsewhere,
+            "nobody here follows: change the service's bounds in Terraform",
+        ));
     }
     let deed = app.operated(&principal, "scale", &name, &json!({ "workers": wish.workers }));
     let desired = Desired { pool: name, workers: wish.workers, by: principal.owner, at: deed.at };

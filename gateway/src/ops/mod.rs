@@ -5,6 +5,7 @@
 
 pub(crate) mod controls;
 pub(crate) mod jobs;
+pub(crate) mod letters;
 pub(crate) mod overview;
 
 use reelfleet_access::Principal;

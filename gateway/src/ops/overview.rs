@@ -29,12 +29,8 @@ const DECISIONS: i64 = 20;
 pub(crate) async fn show(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, Problem> {
     caller.with(Scope::Ops)?;
     let (now, catalog) = (app.now(), &app.catalog);
-    let (figures, at_work, desired, paused) = tokio::try_join!(
-        catalog.queue_figures(now),
-        catalog.at_work(now, MOST),
-        catalog.desired(),
-        catalog.paused()
-    )?;
+    let (figures, at_work, desired, paused) =
+        tokio::try_join!(catalog.queue_figures(now), catalog.at_work(now, MOST), catalog.desired(), catalog.paused())?;
     let mut decisions: BTreeMap<&str, Vec<Decided>> = BTreeMap::new();
     for pool in POOLS.keys() {
         decisions.insert(pool, catalog.decisions(pool, DECISIONS).await?);
@@ -82,7 +78,13 @@ fn urgency(figures: Option<&QueueFigures>, workers: Option<u32>) -> f64 {
     }
 }
 
-fn queue(now: i64, name: &str, figures: Option<&QueueFigures>, pool: Option<(&String, &Pool)>, workers: Option<u32>) -> Value {
+fn queue(
+    now: i64,
+    name: &str,
+    figures: Option<&QueueFigures>,
+    pool: Option<(&String, &Pool)>,
+    workers: Option<u32>,
+) -> Value {
     let count = |of: fn(&QueueFigures) -> i64| figures.map_or(0, of);
     let seconds = figures.map_or(0.0, |figures| figures.seconds);
     let slots = f64::from(workers.unwrap_or(0)) * pool.map_or(1.0, |(_, pool)| f64::from(pool.slots));

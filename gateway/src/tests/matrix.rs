@@ -34,6 +34,7 @@ const ROUTES: &[(&str, &str, Door)] = &[
     ("PATCH", "/v1/uploads/{id}", Scope("uploads:write")),
     ("POST", "/v1/uploads/{id}/parts", Scope("uploads:write")),
     ("POST", "/v1/uploads/{id}/complete", Scope("uploads:write")),
+    ("GET", "/v1/limits", Scope("uploads:write")),
     ("GET", "/v1/assets", Scope("assets:read")),
     ("GET", "/v1/assets/{id}", Scope("assets:read")),
     ("DELETE", "/v1/assets/{id}", Scope("assets:write")),
@@ -77,6 +78,9 @@ const ROUTES: &[(&str, &str, Door)] = &[
     ("PUT", "/v1/ops/pools/{name}", Scope("ops")),
     ("POST", "/v1/ops/queues/{name}/pause", Scope("ops")),
     ("POST", "/v1/ops/queues/{name}/resume", Scope("ops")),
+    ("GET", "/v1/ops/letters", Scope("ops")),
+    ("POST", "/v1/ops/letters/redrive", Scope("ops")),
+    ("POST", "/v1/ops/letters/discard", Scope("ops")),
     ("GET", "/v1/ops/jobs", Scope("ops")),
     ("GET", "/v1/ops/assets/{id}/timeline", Scope("ops")),
     ("GET", "/v1/auth/ways", Open),
@@ -100,6 +104,7 @@ const ROUTES: &[(&str, &str, Door)] = &[
     ("HEAD", "/p/{token}/{*path}", Own),
     ("OPTIONS", "/p/{token}/{*path}", Open),
     ("GET", "/", Open),
+    ("GET", "/embed/{id}", Open),
     ("GET", "/assets/{name}", Open),
     ("GET", "/favicon.svg", Open),
 ];
@@ -129,6 +134,9 @@ fn example(method: &str, pattern: &str) -> (String, Value) {
         ("PATCH", "/v1/me") => json!({ "name": "b" }),
         ("POST", "/v1/me/password") => json!({ "current": "a", "new": "correct horse" }),
         ("POST", "/v1/keys") => json!({ "name": "k", "scopes": ["assets:read"] }),
+        ("POST", "/v1/ops/letters/redrive" | "/v1/ops/letters/discard") => {
+            json!({ "queue": "probe", "reason": "malformed", "why": "so" })
+        }
         ("POST", "/v1/webhooks") => json!({ "name": "w", "url": "https://example.com/hook" }),
         ("PATCH", "/v1/webhooks/{id}") => json!({ "enabled": false }),
         ("PATCH", "/v1/users/{id}") => json!({ "state": "disabled" }),

@@ -41,6 +41,7 @@ pub mod store;
 pub mod sweep;
 pub mod tasks;
 pub mod uploads;
+pub mod usage;
 pub mod webhooks;
 pub mod weekly;
 

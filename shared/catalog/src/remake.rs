@@ -21,8 +21,6 @@ use crate::tasks::{self, Lease, NewTask};
 pub struct Remake<'r> {
     /// The asset, which is ready.
     pub asset: AssetId,
-    /// Whose it is.
-    pub tenant: &'r str,
     /// The job that makes it.
     pub job: JobId,
     /// From [`Catalog::next_generation`].

@@ -18,6 +18,7 @@ pub mod retry;
 pub mod review_mail;
 pub mod scaling;
 pub mod state;
+pub mod tenants;
 pub mod upload;
 pub mod webhook;
 pub mod week;

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
 use reelfleet_domain::approval::{ApprovalPolicy, check_address};
+use reelfleet_domain::policy::Policy;
+use reelfleet_domain::tenants::TenantLimits;
 
 use crate::shutdown::MAX_GRACE;
 
@@ -71,6 +73,9 @@ pub struct Config {
     /// Limits on what may be uploaded
     #[command(flatten)]
     pub limits: Limits,
+    /// Limits of tenants, as JSON, `*` for all: {"*": {"stored_bytes": 10000000000}, "press": {"max_seconds": 600}}
+    #[arg(long, env = "REELFLEET_TENANT_LIMITS", default_value = "{}")]
+    pub tenant_limits: TenantLimits,
     /// What waits for a verdict: `none`, `always`, or a JSON list of rules of which the first that fits decides
     #[arg(long, env = "REELFLEET_APPROVAL", default_value = "none")]
     pub approval: ApprovalPolicy,
@@ -229,6 +234,23 @@ impl Config {
         self.uploads.iter().any(|route| route.bucket == bucket)
     }
 
+    /// What uploads of a tenant may be.
+    pub fn policy(&self, tenant: &str) -> Policy {
+        let limits = &self.limits;
+        let kinds = limits.allowed_kinds.iter().map(|kind| match kind {
+            MediaKind::Video => "video".to_owned(),
+            MediaKind::Audio => "audio".to_owned(),
+            MediaKind::Image => "image".to_owned(),
+        });
+        let installation = Policy {
+            max_bytes: limits.max_bytes,
+            max_duration_ms: limits.max_duration_s.saturating_mul(1_000),
+            max_pixels: limits.max_pixels,
+            kinds: kinds.collect(),
+        };
+        self.tenant_limits.policy(&installation, tenant)
+    }
+
     /// The tenant of a raw drop: that of the longest prefix that fits. `None` for a place nobody was given.
     pub fn tenant_of(&self, bucket: &str, key: &str) -> Option<&str> {
         self.uploads
@@ -316,6 +338,10 @@ mod tests {
             assert_eq!(error.variable, variable, "{error}");
         }
         assert!(FromEnvironment::try_parse_from(["--uploads", "bucket"]).is_err());
+        let refused = FromEnvironment::try_parse_from(["--tenant-limits", "{\"a\": {\"kinds\": []}}"]).err().unwrap();
+        assert!(refused.to_string().contains("a: kinds holds at least one"), "{refused}");
+        let limited = parsed(&["--tenant-limits", "{\"a\": {\"max_seconds\": 5}}", "--max-duration-s", "9"]);
+        assert_eq!((limited.policy("a").max_duration_ms, limited.policy("b").max_duration_ms), (5_000, 9_000));
         let refused = FromEnvironment::try_parse_from(["--approval", "[{}, {\"votes\": 3}]"]).err().unwrap();
         assert!(refused.to_string().contains("rule 2: votes is 0"), "{refused}");
     }

@@ -16,6 +16,7 @@ pub mod clock;
 pub mod config;
 pub mod consumer;
 pub mod context;
+pub mod dead_letters;
 pub mod health;
 pub mod heart;
 mod keeper;

@@ -37,6 +37,10 @@ pub enum ReasonCode {
     TooManyFramesPerSecond,
     /// A kind of media that this installation does not take.
     TypeNotAllowed,
+    /// The tenant has no room for it.
+    StorageFull,
+    /// More of the tenant's within a day than allowed.
+    TooManyToday,
     /// The object was gone before it could be read.
     SourceMissing,
     /// The object was overwritten while it was processed.
@@ -66,6 +70,8 @@ impl ReasonCode {
             Self::TooManyStreams => "too_many_streams",
             Self::TooManyFramesPerSecond => "too_many_frames_per_second",
             Self::TypeNotAllowed => "type_not_allowed",
+            Self::StorageFull => "storage_full",
+            Self::TooManyToday => "too_many_today",
             Self::SourceMissing => "source_missing",
             Self::SourceReplaced => "source_replaced",
             Self::DecoderCrashed => "decoder_crashed",

@@ -138,7 +138,7 @@ locals {
     # Campaigns: a transcoder of its own, so that no upload waits behind them.
     backfill = merge(local.plain, {
       image      = "media"
-      command    = ["worker", "backfill"]
+      command    = ["worker", "transcoder", "--backfill"]
       statements = concat(local.takes["backfill"], local.read_sources, local.write_outputs, local.protect)
     })
     thumbnailer = merge(local.plain, {

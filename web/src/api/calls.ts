@@ -2,12 +2,18 @@
 import { api, query } from "./client";
 import { Problem } from "./problem";
 import type {
-  Asset, AssetDetail, AssetPage, OpenAsset, OpenPage, SignedPart, Upload, User, Visibility,
+  Asset, AssetDetail, AssetPage, Happened, OpenAsset, OpenPage, OwnReview, SignedPart, Upload, User, Visibility,
 } from "./types";
 import type { UploadApi } from "../upload/uploader";
 
+export interface Filter {
+  q: string;
+  state: string;
+  sort: string;
+}
+
 export const keys = {
-  assets: (filter: { q: string; state: string }) => ["assets", filter] as const,
+  assets: (filter: Filter) => ["assets", filter] as const,
   asset: (id: string) => ["asset", id] as const,
   progress: (id: string) => ["progress", id] as const,
   explore: (q: string) => ["explore", q] as const,
@@ -16,11 +22,14 @@ export const keys = {
   apiKeys: ["keys"] as const,
   webhooks: ["webhooks"] as const,
   deliveries: (id: string) => ["deliveries", id] as const,
+  operations: ["operations"] as const,
+  letters: ["letters"] as const,
   users: ["users"] as const,
+  events: ["events"] as const,
 };
 
 export const assets = {
-  list: (filter: { q: string; state: string }, cursor: string | null, signal: AbortSignal) =>
+  list: (filter: Filter, cursor: string | null, signal: AbortSignal) =>
     api<AssetPage>("GET", `/v1/assets${query({ ...filter, cursor, limit: 48 })}`, { signal }),
   show: (id: string, signal: AbortSignal) => api<AssetDetail>("GET", `/v1/assets/${id}`, { signal }),
   edit: (
@@ -30,6 +39,7 @@ export const assets = {
   remove: (id: string) => api<Asset>("DELETE", `/v1/assets/${id}`),
   purge: (id: string) => api<Asset>("DELETE", `/v1/assets/${id}?purge=now`),
   restore: (id: string) => api<Asset>("POST", `/v1/assets/${id}/restore`),
+  askAgain: (id: string) => api<OwnReview>("POST", `/v1/assets/${id}/review`),
   original: (id: string) => api<{ url: string; name: string }>("GET", `/v1/assets/${id}/original`),
 };
 
@@ -68,6 +78,11 @@ export const uploads: UploadApi = {
   retitle: async (id, name) => {
     await api("PATCH", `/v1/assets/${id}`, { body: { name } });
   },
+};
+
+export const events = {
+  list: (cursor: string | null, signal: AbortSignal) =>
+    api<{ events: Happened[]; next_cursor: string | null }>("GET", `/v1/me/events${query({ cursor, limit: 100 })}`, { signal }),
 };
 
 export const me = () => api<User>("GET", "/v1/me");

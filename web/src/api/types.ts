@@ -87,6 +87,28 @@ export interface Captions {
   url: string | null;
 }
 
+/** How an asset's review stands. */
+export interface OwnReview {
+  state: "waiting" | "granted" | "declined" | "expired";
+  needed: number;
+  given: number;
+  requested_at: string;
+  expires_at: string;
+  decided_at: string | null;
+}
+
+/** An event of one's own stream. */
+export interface Happened {
+  position: number;
+  id: string;
+  type: string;
+  asset: string;
+  /** What the asset is called now. */
+  name: string | null;
+  at: string;
+  data: Record<string, unknown>;
+}
+
 export interface AssetDetail extends Asset {
   probe: Record<string, unknown> | null;
   progress: number | null;
@@ -96,6 +118,7 @@ export interface AssetDetail extends Asset {
   captions?: Captions[];
   playback: { url: string; expires_at: string } | null;
   deletion: Deletion | null;
+  review: OwnReview | null;
 }
 
 export interface ListedAsset extends Asset {

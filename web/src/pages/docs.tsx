@@ -28,6 +28,10 @@ export function Docs() {
     <>
       <div className="head">
         <h1>API</h1>
+        <div className="row wrap">
+          <a className="button small" href="/v1/openapi.json">OpenAPI</a>
+          <a className="button small" href="/v1/asyncapi.json">Realtime, events and webhooks: AsyncAPI</a>
+        </div>
       </div>
       <div className="paper" ref={place} />
     </>

@@ -23,6 +23,20 @@ const FILTERS = [
   ["deleting", "Deleted"],
 ] as const;
 
+const ORDERS = [["newest", "Newest first"], ["name", "By name"], ["longest", "Longest first"], ["largest", "Largest first"]] as const;
+
+type View = "grid" | "rows";
+const VIEW = "reelfleet-view";
+
+/** How it was looked at last on this device. */
+function keptView(): View {
+  try {
+    return localStorage.getItem(VIEW) === "rows" ? "rows" : "grid";
+  } catch {
+    return "grid";
+  }
+}
+
 export async function upload(): Promise<void> {
   await uploader.add(await choose());
 }
@@ -31,9 +45,19 @@ export function Library() {
   useTitle("Library");
   const [typed, setTyped] = useState("");
   const [state, setState] = useState("");
+  const [sort, setSort] = useState("newest");
+  const [view, setView] = useState(keptView);
   const [picked, setPicked] = useState<ReadonlySet<string>>(new Set());
   const q = useRested(typed.trim(), 250);
-  const filter = { q, state };
+  const filter = { q, state, sort: sort === "newest" ? "" : sort };
+  const look = (wanted: View): void => {
+    setView(wanted);
+    try {
+      localStorage.setItem(VIEW, wanted);
+    } catch {
+      // A browser that keeps nothing: it lasts for this page.
+    }
+  };
   const live = useConnection() === "live";
   const client = useQueryClient();
   const found = useInfiniteQuery({
@@ -102,6 +126,19 @@ export function Library() {
             <option key={value} value={value}>{label}</option>
           ))}
         </select>
+        <select className="input" aria-label="Sort" value={sort} onChange={({ target }) => setSort(target.value)}>
+          {ORDERS.map(([value, label]) => (
+            <option key={value} value={value}>{label}</option>
+          ))}
+        </select>
+        <div className="views" role="group" aria-label="View">
+          <button type="button" className="button icon-only" aria-label="As a grid" aria-pressed={view === "grid"} onClick={() => look("grid")}>
+            <Icon name="library" />
+          </button>
+          <button type="button" className="button icon-only" aria-label="As a list" aria-pressed={view === "rows"} onClick={() => look("rows")}>
+            <Icon name="rows" />
+          </button>
+        </div>
       </div>
       {chosen.length > 0 && (
         <Bulk
@@ -115,7 +152,7 @@ export function Library() {
       {found.error ? <Failure error={found.error} again={() => void found.refetch()} /> : null}
       {found.isPending ? <Skeletons /> : null}
       {found.data && list.length === 0 ? <Nothing filtered={q !== "" || state !== ""} deleted={state === "deleting"} /> : null}
-      <ul className={picked.size ? "grid picking" : "grid"} aria-label="Assets" aria-busy={found.isFetching}>
+      <ul className={["grid", view === "rows" && "rows", picked.size > 0 && "picking"].filter(Boolean).join(" ")} aria-label="Assets" aria-busy={found.isFetching}>
         {list.map((asset) => (
           <Entry key={asset.id} asset={asset} picked={picked.has(asset.id)} pick={() => pick(asset.id)} restore={() => void restore([asset])} />
         ))}

@@ -89,6 +89,7 @@ export function Settings({ user }: { user: User }) {
 interface Notices {
   ready: boolean;
   failed: boolean;
+  weekly: boolean;
 }
 
 function Mails() {
@@ -110,6 +111,7 @@ function Mails() {
   const wishes: [keyof Notices, string][] = [
     ["ready", "By mail, when something is ready"],
     ["failed", "By mail, when something could not be processed"],
+    ["weekly", "By mail on Mondays, what the week brought and what waits for review"],
   ];
   return wishes.map(([name, label]) => (
     <label className="row" key={name}>

@@ -5,7 +5,7 @@ import { useLocation } from "wouter";
 import { assets, isOwn, keys, seen } from "../api/calls";
 import { request } from "../api/client";
 import { Problem, said } from "../api/problem";
-import type { AssetDetail, OpenAsset, User, Visibility } from "../api/types";
+import type { AssetDetail, OpenAsset, User } from "../api/types";
 import { useConnection } from "../app";
 import { bytes, clock, took } from "../parts/format";
 import { Icon, type IconName } from "../parts/icon";
@@ -13,6 +13,7 @@ import { toast } from "../parts/toast";
 import { Bar, Copy, Empty, Failure, Field, Modal, Note, Pill, Time, useTitle } from "../parts/ui";
 import { Player, type Source } from "../player/player";
 import { realtime } from "../realtime/client";
+import { Share } from "./share";
 
 const WORKING = ["uploaded", "processing", "playable"];
 
@@ -73,7 +74,7 @@ function pictureOf(asset: AssetDetail | OpenAsset, kinds: string[]): string | nu
   return fitting.toSorted((a, b) => b.width - a.width)[0]?.url ?? null;
 }
 
-function Screen({ asset, progress }: { asset: AssetDetail | OpenAsset; progress: number | null }) {
+export function Screen({ asset, progress }: { asset: AssetDetail | OpenAsset; progress: number | null }) {
   const [made, setMade] = useState({ until: 0, growing: false });
   const note = useCallback((until: number, growing: boolean) => setMade({ until, growing }), []);
   // The first URL stays while the page is open: another one would begin again from the start.
@@ -112,8 +113,10 @@ function Screen({ asset, progress }: { asset: AssetDetail | OpenAsset; progress:
 function Waiting({ asset, progress }: { asset: AssetDetail | OpenAsset; progress: number | null }) {
   const poster = pictureOf(asset, ["poster"]);
   const reason = isOwn(asset) ? asset.reason : null;
+  const expired = isOwn(asset) && asset.review?.state === "expired";
   const [icon, words]: [IconName, string] =
-    asset.state === "awaiting_approval" ? ["clock", "A reviewer looks at it first. It is made playable as soon as it is approved."]
+    expired ? ["clock", "No reviewer looked at it in time. Its owner can ask again."]
+    : asset.state === "awaiting_approval" ? ["clock", "A reviewer looks at it first. It is made playable as soon as it is approved."]
     : asset.state === "refused" || asset.state === "failed" ? ["warn", reason?.detail ?? "It could not be processed."]
     : asset.state === "deleting" ? ["trash", "It is deleted, and plays for nobody. It can still be restored."]
     : asset.state === "deleted" ? ["trash", "It is gone for good."]
@@ -130,6 +133,10 @@ function Waiting({ asset, progress }: { asset: AssetDetail | OpenAsset; progress
   );
 }
 
+const REVIEW = {
+  waiting: "Waits for a reviewer", declined: "Not approved", expired: "Not reviewed in time", granted: "Approved",
+} as const;
+
 function Stages({ asset, progress }: { asset: AssetDetail; progress: number | null }) {
   const wrong = asset.state === "refused" || asset.state === "failed";
   const probed = asset.probe !== null || asset.media !== null;
@@ -138,7 +145,9 @@ function Stages({ asset, progress }: { asset: AssetDetail; progress: number | nu
   const list: Stage[] = [
     { name: "Uploaded", at: asset.landed_at, after: null, reached: true },
     { name: "Checked", at: null, after: null, reached: probed },
-    ...(asset.state === "awaiting_approval" ? [{ name: "Approved", at: null, after: null, reached: false }] : []),
+    ...(asset.review && asset.review.state !== "granted"
+      ? [{ name: REVIEW[asset.review.state], at: asset.review.decided_at, after: null, reached: false }]
+      : []),
     ...(asset.media === "image" ? [] : [{ name: "Playable", at: asset.playable_at, after: playable, reached: !!asset.playable_at }]),
     { name: "Ready in every quality", at: asset.ready_at, after: ready, reached: !!asset.ready_at },
   ];
@@ -187,6 +196,11 @@ function Actions({ asset }: { asset: AssetDetail }) {
       await assets.restore(asset.id);
       toast(`“${asset.name}” is back.`);
     });
+  const askAgain = (): Promise<void> =>
+    attempt(async () => {
+      await assets.askAgain(asset.id);
+      toast("Its reviewers are asked again.");
+    });
   const remove = (): Promise<void> =>
     attempt(async () => {
       await assets.remove(asset.id);
@@ -222,6 +236,9 @@ function Actions({ asset }: { asset: AssetDetail }) {
   return (
     <section className="card padded stack" aria-label="Share and keep">
       <h2>Share and keep</h2>
+      {asset.review?.state === "expired" && (
+        <button type="button" className="button primary" onClick={() => void askAgain()}><Icon name="review" />Ask for a review again</button>
+      )}
       <Share asset={asset} renew={renew} />
       <button type="button" className="button" onClick={() => void download()}>
         <Icon name="download" />
@@ -241,42 +258,6 @@ function Purge({ name, close, purge }: { name: string; close: () => void; purge:
         <button type="button" className="button plain" onClick={close}>Keep it</button>
       </div>
     </Modal>
-  );
-}
-
-const SEEN_BY: [Visibility, string, string][] = [
-  ["private", "Private", "Only you, and administrators."],
-  ["unlisted", "Unlisted", "Whoever has the link. It is not listed."],
-  ["public", "Public", "Everybody. It is listed under Explore."],
-];
-
-function Share({ asset, renew }: { asset: AssetDetail; renew: () => Promise<unknown> }) {
-  const [error, setError] = useState<unknown>(null);
-  const link = `${location.origin}/watch/${asset.id}`;
-  const change = async (visibility: Visibility): Promise<void> => {
-    setError(null);
-    try {
-      await assets.edit(asset, { visibility });
-    } catch (problem) {
-      setError(problem);
-    }
-    await renew();
-  };
-  return (
-    <>
-      {error !== null && <Failure error={error} />}
-      <Field label="Who may watch" hint={SEEN_BY.find(([value]) => value === asset.visibility)?.[2]}>
-        <select className="input" value={asset.visibility} onChange={({ target }) => void change(target.value as Visibility)}>
-          {SEEN_BY.map(([value, label]) => <option key={value} value={value}>{label}</option>)}
-        </select>
-      </Field>
-      {asset.visibility !== "private" && (
-        <div className="row">
-          <input className="input grow" aria-label="Link" readOnly value={link} onFocus={({ target }) => target.select()} />
-          <Copy text={link} label="the link" />
-        </div>
-      )}
-    </>
   );
 }
 

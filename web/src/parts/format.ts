@@ -43,6 +43,11 @@ export function took(ms: number): string {
 
 const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 
+/** The same of seconds. */
+export function span(seconds: number): string {
+  return took(seconds * 1_000);
+}
+
 export function ago(iso: string, now = Date.now()): string {
   const seconds = (Date.parse(iso) - now) / 1000;
   const steps: [Intl.RelativeTimeFormatUnit, number][] = [["day", 86_400], ["hour", 3600], ["minute", 60]];

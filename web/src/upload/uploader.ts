@@ -385,7 +385,7 @@ export class Uploader {
       this.#set(work, { phase: "unfinished", file: null, handle: false, problem: error.message, waiting: null, rate: null });
       return;
     }
-    const final = error instanceof Problem && ["too_large", "type_not_allowed", "empty"].includes(error.code);
+    const final = error instanceof Problem && ["too_large", "type_not_allowed", "empty", "storage_full", "too_many_today"].includes(error.code);
     this.#fail(work, said(error), !final);
   }
 

@@ -8,6 +8,7 @@ use reelfleet_catalog::assets::{Asset, Probed};
 use reelfleet_catalog::tasks::NewTask;
 use reelfleet_domain::AssetState;
 use reelfleet_domain::policy::{Policy, Refusal, Verdict};
+use reelfleet_domain::tenants::{DAY_MS, Use};
 use reelfleet_fleet::{Attempt, BoxFuture, Context, TaskHandler, WorkError, Worked};
 use reelfleet_media::wire::{MediaKind, MediaLimits, OutputHeader, ProbeReport, Request};
 use reelfleet_media::{Clocks, Decoders, Source};
@@ -29,30 +30,36 @@ pub(crate) struct Prober {
     context: Context,
     catalog: Catalog,
     decoders: Arc<Decoders>,
-    policy: Policy,
 }
 
 impl Prober {
     pub(crate) fn new(context: Context, catalog: Catalog, decoders: Arc<Decoders>) -> Self {
-        let limits = &context.config.limits;
-        let policy = Policy {
-            max_bytes: limits.max_bytes,
-            max_duration_ms: limits.max_duration_s.saturating_mul(1000),
-            max_pixels: limits.max_pixels,
-            kinds: limits.allowed_kinds.iter().map(|kind| format!("{kind:?}").to_lowercase()).collect(),
-        };
-        Self { context, catalog, decoders, policy }
+        Self { context, catalog, decoders }
     }
 
     async fn probe(&self, attempt: &Attempt) -> Result<Worked, WorkError> {
         let asset = self.asset(attempt).await?;
-        self.policy.check_size(asset.size.unsigned_abs()).map_err(WorkError::Refused)?;
-        let report = self.look(&asset).await?;
+        let policy = self.context.config.policy(&asset.tenant);
+        policy.check_size(asset.size.unsigned_abs()).map_err(WorkError::Refused)?;
+        self.check_room(&asset).await?;
+        let report = self.look(&asset, &policy).await?;
         attempt.heart.beat();
         let (media, pixels) = facts(&report);
-        self.policy.check_media(media, report.duration_ms, pixels).map_err(WorkError::Refused)?;
+        policy.check_media(media, report.duration_ms, pixels).map_err(WorkError::Refused)?;
         self.record(attempt, &asset, &report, media).await?;
         Ok(Worked::Committed)
+    }
+
+    /// Whether its tenant had room for it when it landed: what came by the API was let in before, what was dropped was not.
+    async fn check_room(&self, asset: &Asset) -> Result<(), WorkError> {
+        let room = self.context.config.tenant_limits.room(&asset.tenant);
+        if !room.is_limited() {
+            return Ok(());
+        }
+        let since = asset.landed_at.saturating_sub(DAY_MS);
+        let before = self.catalog.usage_before(&asset.tenant, &asset.id, asset.landed_at, since).await?;
+        let used = Use { stored_bytes: before.bytes.unsigned_abs(), assets_today: before.recent.unsigned_abs() };
+        room.check(asset.size.unsigned_abs(), &used).map_err(WorkError::Refused)
     }
 
     async fn asset(&self, attempt: &Attempt) -> Result<Asset, WorkError> {
@@ -63,15 +70,14 @@ impl Prober {
         }
     }
 
-    async fn look(&self, asset: &Asset) -> Result<ProbeReport, WorkError> {
-        let limits = &self.context.config.limits;
+    async fn look(&self, asset: &Asset, policy: &Policy) -> Result<ProbeReport, WorkError> {
         let size = asset.size.unsigned_abs();
         let request = Request::Probe {
             size,
             limits: MediaLimits {
-                max_pixels: limits.max_pixels,
-                max_streams: limits.max_streams,
-                max_duration_ms: limits.max_duration_s.saturating_mul(1000),
+                max_pixels: policy.max_pixels,
+                max_streams: self.context.config.limits.max_streams,
+                max_duration_ms: policy.max_duration_ms,
                 ..MediaLimits::default()
             },
         };

@@ -93,7 +93,7 @@ impl Campaigns {
             work: Task::PlanRenditions(target),
         };
         let first = NewTask { envelope, place: None, armed: true, backfill: true };
-        let remake = Remake { asset: next.asset, tenant: &next.tenant, job, generation: number, first: &first };
+        let remake = Remake { asset: next.asset, job, generation: number, first: &first };
         let queued = Event::JobQueued(JobFact { asset: next.asset, job, code: None });
         let emissions = [self.context.emission(&next.tenant, &next.owner, None, queued)];
         self.catalog.hand_out(&self.context.step(), campaign, &remake, &emissions).await

@@ -16,9 +16,11 @@ mod letters;
 mod listing;
 mod mails;
 mod noticing;
+mod remaking;
 mod scaling;
 mod storm;
 mod story;
+mod usage;
 mod webhooks;
 
 use endpoint::Endpoint;

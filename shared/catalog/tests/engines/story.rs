@@ -126,6 +126,7 @@ pub async fn tell(endpoint: &Endpoint) {
     pictures_and_ends(&catalog).await;
     swept(&catalog, &film).await;
     positions(&catalog).await;
+    crate::usage::tell(&catalog).await;
     crate::auditing::tell(&catalog, &film).await;
     crate::figures::tell(&catalog).await;
     crate::letters::tell(&catalog).await;
@@ -137,6 +138,7 @@ pub async fn tell(endpoint: &Endpoint) {
     crate::noticing::tell(&catalog).await;
     crate::webhooks::tell(&catalog, "ops").await;
     crate::scaling::tell(&catalog).await;
+    crate::remaking::tell(&catalog, &film).await;
     outbox(&catalog).await;
 }
 

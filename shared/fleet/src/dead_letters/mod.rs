@@ -1,18 +1,28 @@
-//! Walking through dead-letter queues.
+//! Dead letters: walking through their queues, sending them back, throwing them away.
 //!
-//! Guarantee: nothing is lost, hidden or changed by looking: what is received is given back at once when the walk is over,
+//! Guarantees: nothing is lost, hidden or changed by looking: what is received is given back at once when the walk is over,
 //! and comes back by itself should this process die; a dead-letter queue has no redrive policy of its own, so no count of
-//! receives moves a letter on.
+//! receives moves a letter on. A letter leaves only after its queue has taken a copy that says the same, or after the audit
+//! holds it ([`Hand`]); a crash between the two leaves it twice, which revives once.
+
+mod filter;
+mod hand;
 
 use std::collections::{BTreeMap, HashMap};
 
-use anyhow::Context as _;
+use aws_sdk_sqs::error::DisplayErrorContext;
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, Message, MessageAttributeValue, MessageSystemAttributeName,
     QueueAttributeName,
 };
-use reelfleet_fleet::{Context, QueueName};
+use reelfleet_catalog::CatalogError;
 use reelfleet_messages::{Letter, TaskEnvelope};
+
+use crate::Context;
+use crate::queues::{QueueName, QueuesError};
+
+pub use filter::Filter;
+pub use hand::Hand;
 
 /// Letters are held this long (seconds): longer than a walk takes, short enough should this process die.
 const HOLD_S: i32 = 60;
@@ -49,6 +59,39 @@ pub struct Held {
     context: Context,
     /// Oldest first.
     pub found: Vec<Found>,
+    /// Letters that somebody else holds just now, by queue: ask again in a minute.
+    pub elsewhere: Vec<(QueueName, usize)>,
+}
+
+/// Why dead letters can't be looked at or moved.
+#[derive(Debug, thiserror::Error)]
+pub enum DeadLetterError {
+    /// A queue is not there, or nobody says where.
+    #[error(transparent)]
+    Queue(#[from] QueuesError),
+    /// A call of SQS was not carried out.
+    #[error("{what}: {detail}")]
+    Sqs {
+        /// What was to be done, to what.
+        what: String,
+        /// The error with all its causes.
+        detail: String,
+    },
+    /// The audit was not written, so nothing was done.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+impl DeadLetterError {
+    fn sqs(what: impl Into<String>, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Sqs { what: what.into(), detail: DisplayErrorContext(error).to_string() }
+    }
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held").field("found", &self.found.len()).finish_non_exhaustive()
+    }
 }
 
 impl Found {
@@ -104,14 +147,21 @@ impl Found {
 }
 
 /// Receives all letters of these queues.
-pub async fn through(context: &Context, queues: &[QueueName]) -> anyhow::Result<Held> {
+///
+/// # Errors
+/// A queue that can't be received from; what was received is given back.
+pub async fn through(context: &Context, queues: &[QueueName]) -> Result<Held, DeadLetterError> {
     let walks = queues.iter().map(|queue| one(context, *queue));
     let walks = futures::future::join_all(walks).await;
-    let mut held = Held { context: context.clone(), found: Vec::new() };
+    let mut held = Held { context: context.clone(), found: Vec::new(), elsewhere: Vec::new() };
     let mut failed = None;
-    for (found, outcome) in walks {
+    for (queue, (found, outcome)) in queues.iter().zip(walks) {
         held.found.extend(found);
-        failed = failed.or(outcome.err());
+        match outcome {
+            Ok(0) => {}
+            Ok(others) => held.elsewhere.push((*queue, others)),
+            Err(error) => failed = failed.or(Some(error)),
+        }
     }
     if let Some(error) = failed {
         held.give_back(|_| true).await;
@@ -121,16 +171,19 @@ pub async fn through(context: &Context, queues: &[QueueName]) -> anyhow::Result<
     Ok(held)
 }
 
-/// What was received of one queue, and whether that was all.
-async fn one(context: &Context, queue: QueueName) -> (Vec<Found>, anyhow::Result<()>) {
+/// What was received of one queue, and how many others hold.
+async fn one(context: &Context, queue: QueueName) -> (Vec<Found>, Result<usize, DeadLetterError>) {
     let mut found: BTreeMap<String, Found> = BTreeMap::new();
     let outcome = receive_all(context, queue, &mut found).await;
-    let name = context.queues.dlq_name(queue);
-    (found.into_values().collect(), outcome.with_context(|| format!("queue {name}")))
+    (found.into_values().collect(), outcome)
 }
 
-async fn receive_all(context: &Context, queue: QueueName, found: &mut BTreeMap<String, Found>) -> anyhow::Result<()> {
-    let url = context.queues.dlq_url(queue).await?;
+async fn receive_all(
+    context: &Context,
+    queue: QueueName,
+    found: &mut BTreeMap<String, Found>,
+) -> Result<usize, DeadLetterError> {
+    let (url, name) = (context.queues.dlq_url(queue).await?, context.queues.dlq_name(queue));
     loop {
         let receive = context.clients.sqs.receive_message().queue_url(&url);
         let answer = receive
@@ -140,7 +193,8 @@ async fn receive_all(context: &Context, queue: QueueName, found: &mut BTreeMap<S
             .message_attribute_names("All")
             .message_system_attribute_names(MessageSystemAttributeName::All)
             .send()
-            .await?;
+            .await
+            .map_err(|error| DeadLetterError::sqs(&name, &error))?;
         let before = found.len();
         for letter in answer.messages.unwrap_or_default().into_iter().filter_map(|message| Found::read(queue, message))
         {
@@ -153,14 +207,10 @@ async fn receive_all(context: &Context, queue: QueueName, found: &mut BTreeMap<S
     }
     let asked = context.clients.sqs.get_queue_attributes().queue_url(&url);
     let hidden = QueueAttributeName::ApproximateNumberOfMessagesNotVisible;
-    let answer = asked.attribute_names(hidden.clone()).send().await?;
+    let answer = asked.attribute_names(hidden.clone()).send().await;
+    let answer = answer.map_err(|error| DeadLetterError::sqs(&name, &error))?;
     let hidden = answer.attributes().and_then(|all| all.get(&hidden)).and_then(|text| text.parse::<usize>().ok());
-    let others = hidden.unwrap_or(0).saturating_sub(found.len());
-    if others > 0 {
-        let name = context.queues.dlq_name(queue);
-        eprintln!("{others} more letters of {name} are held by somebody else just now; ask again in a minute");
-    }
-    Ok(())
+    Ok(hidden.unwrap_or(0).saturating_sub(found.len()))
 }
 
 impl Held {
@@ -175,16 +225,16 @@ impl Held {
         }
         for (queue, letters) in by_queue {
             for batch in letters.chunks(BATCH) {
-                if let Err(error) = self.show(queue, batch).await {
-                    let name = self.context.queues.dlq_name(queue);
-                    eprintln!("{} letters of {name} come back in a minute: {error:#}", batch.len());
+                if let Err(why) = self.show(queue, batch).await {
+                    let queue = self.context.queues.dlq_name(queue);
+                    tracing::warn!(queue, letters = batch.len(), why, "letters come back in a minute only");
                 }
             }
         }
     }
 
-    async fn show(&self, queue: QueueName, letters: &[Found]) -> anyhow::Result<()> {
-        let url = self.context.queues.dlq_url(queue).await?;
+    async fn show(&self, queue: QueueName, letters: &[Found]) -> Result<(), String> {
+        let url = self.context.queues.dlq_url(queue).await.map_err(|error| error.to_string())?;
         let entries: Result<Vec<_>, _> = letters
             .iter()
             .enumerate()
@@ -196,9 +246,10 @@ impl Held {
                     .build()
             })
             .collect();
+        let entries = entries.map_err(|error| error.to_string())?;
         let change = self.context.clients.sqs.change_message_visibility_batch();
-        let answer = change.queue_url(url).set_entries(Some(entries?)).send().await?;
-        anyhow::ensure!(answer.successful.len() == letters.len(), "not all of them were taken");
-        Ok(())
+        let answer = change.queue_url(url).set_entries(Some(entries)).send().await;
+        let answer = answer.map_err(|error| DisplayErrorContext(&error).to_string())?;
+        if answer.successful.len() == letters.len() { Ok(()) } else { Err("not all of them were taken".to_owned()) }
     }
 }
