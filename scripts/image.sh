@@ -94,14 +94,20 @@ if podman run "${hard[@]}" --entrypoint /usr/bin/touch localhost/reelfleet:try /
 fi
 
 say 'compose'
-AWS_SECRET_ACCESS_KEY=$(head -c 32 /dev/urandom | sha256sum | cut -c-64)
-export AWS_SECRET_ACCESS_KEY REELFLEET_PLAYBACK_SECRET=$AWS_SECRET_ACCESS_KEY REELFLEET_SESSION_SECRET=$AWS_SECRET_ACCESS_KEY
+# As a person makes them, but in a copy: the tree is left as it is.
+cp -r docker "$work/docker"
+rm -f "$work/docker/.env"
+"$work/docker/secrets.sh"
+set -a
+# shellcheck source=/dev/null
+. "$work/docker/.env"
+set +a
 export REELFLEET_IMAGE=localhost/reelfleet:try REELFLEET_MEDIA_IMAGE=localhost/reelfleet-media:try
 free() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 REELFLEET_PORT=$(free)
 REELFLEET_S3_PORT=$(free)
 export REELFLEET_PORT REELFLEET_S3_PORT
-podman-compose -p "$project" -f docker/compose.yaml up -d >"$work/compose.log" 2>&1 || { cat "$work/compose.log"; exit 1; }
+podman-compose -p "$project" -f "$work/docker/compose.yaml" up -d >"$work/compose.log" 2>&1 || { cat "$work/compose.log"; exit 1; }
 python=$root/.reelfleet/venv/bin/python
 [ -x "$python" ] || python=python3
 if ! "$python" tests/image/composed.py "http://127.0.0.1:$REELFLEET_S3_PORT" "http://127.0.0.1:$REELFLEET_PORT" "$work"; then
@@ -116,5 +122,9 @@ for container in $(podman ps --format '{{.Names}}' --filter "label=io.podman.com
     podman healthcheck run "$container" >/dev/null || { echo "image: $container is not healthy" >&2; exit 1; }
 done
 say 'healthy'
-podman-compose -p "$project" -f docker/compose.yaml down -t 40 >"$work/compose.log" 2>&1 || { cat "$work/compose.log"; exit 1; }
+transcoder=$(podman ps --format '{{.Names}}' --filter "label=io.podman.compose.project=$project" | grep transcoder | head -1)
+jail=$(podman logs "$transcoder" 2>&1 | sed -n 's/.*"jail":"\([^"]*\)".*/\1/p' | head -1)
+[ -n "$jail" ] || { echo 'image: no jail was closed' >&2; exit 1; }
+say "the decoder's jail in a container: $jail"
+podman-compose -p "$project" -f "$work/docker/compose.yaml" down -t 40 >"$work/compose.log" 2>&1 || { cat "$work/compose.log"; exit 1; }
 say 'done'

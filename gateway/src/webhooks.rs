@@ -288,7 +288,7 @@ fn types(wanted: &[String]) -> Result<String, Problem> {
     Ok(wanted.join(" "))
 }
 
-fn shown(webhook: &Webhook) -> Value {
+pub(crate) fn shown(webhook: &Webhook) -> Value {
     json!({
         "id": webhook.id.to_string(),
         "name": webhook.name,

@@ -131,7 +131,9 @@ pub(crate) fn admit(parts: &mut Parts) -> Result<(), Refusal> {
     }
     // What has no length cannot be compared with a signed one, nor refused before the disk is full.
     let of_object = parts.uri.path().trim_start_matches('/').split_once('/').is_some_and(|(_, key)| !key.is_empty());
-    if parts.method == Method::PUT && of_object && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+    let copies =
+        parts.headers.contains_key("x-amz-copy-source") && !parts.headers.contains_key(header::TRANSFER_ENCODING);
+    if parts.method == Method::PUT && of_object && !copies && !parts.headers.contains_key(header::CONTENT_LENGTH) {
         return Err(Refusal::Length);
     }
     Ok(())
@@ -225,6 +227,13 @@ mod tests {
         assert_eq!(Refusal::Length.wire(), (StatusCode::LENGTH_REQUIRED, "MissingContentLength"));
         let configuration = http::Request::put("/b?cors").body(()).unwrap();
         assert_eq!(admit(&mut configuration.into_parts().0), Ok(()));
+        // A copy has no body: some clients say so by its length, others by saying nothing.
+        let auth = "AWS4-HMAC-SHA256 Credential=K/20261121/us-east-1/s3/aws4_request, \
+                    SignedHeaders=host;x-amz-copy-source, Signature=00";
+        let copy = || http::Request::put("/b/k").header("authorization", auth).header("x-amz-copy-source", "/b/other");
+        assert_eq!(admit(&mut copy().body(()).unwrap().into_parts().0), Ok(()));
+        let chunked = copy().header("transfer-encoding", "chunked").body(()).unwrap();
+        assert_eq!(admit(&mut chunked.into_parts().0), Err(Refusal::Length));
     }
 
     #[test]

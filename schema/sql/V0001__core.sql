@@ -377,6 +377,7 @@ CREATE TABLE mail (
     updated_at   BIGINT NOT NULL
 );
 CREATE INDEX mail_due ON mail (state, next_at);
+CREATE INDEX mail_to ON mail (to_address, id);
 
 -- What people want to be written to about. Who has no row wants all of it but the weekly mail. week is the number of the
 -- last one that was told of.
@@ -507,6 +508,7 @@ CREATE TABLE audit (
 );
 CREATE INDEX audit_subject ON audit (subject, at);
 CREATE INDEX audit_tenant ON audit (tenant, at, id);
+CREATE INDEX audit_who ON audit (who, at, id);
 
 -- How far a scan of a bucket has come, and when somebody may go on: whoever moves next_at ahead has the turn.
 CREATE TABLE scan (

@@ -74,6 +74,8 @@ POLICY = [
      "P5", "module.alerts.aws_sns_topic_policy.alerts"),
     (f"{MODULES}/buckets/main.tf", '{ Bool = { "aws:SecureTransport" = "false" } }', '{ Bool = { "aws:SecureTransport" = "true" } }',
      "P6", 'aws_s3_bucket_policy.bucket["outputs"]'),
+    (f"{MODULES}/fleet/workers.tf", '["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"]\n          Resource = values',
+     '["sqs:DeleteMessage", "sqs:ReceiveMessage"]\n          Resource = values', "P7", 'worker["gateway"].aws_iam_role_policy.task'),
     (f"{MODULES}/queue/main.tf", '''  receive_wait_time_seconds         = 20
   kms_master_key_id                 = var.kms_key_arn
 ''', '''  receive_wait_time_seconds         = 20

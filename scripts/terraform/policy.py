@@ -26,6 +26,27 @@ UPLOAD_DAYS = 7
 PUBLIC = {"0.0.0.0/0", "::/0"}
 
 
+# What a worker's own code calls or uses, and what its role must allow for it. What every process does besides (rows, outbox,
+# taking messages) is in shared code; so is what names of it stand for.
+CALLS = {
+    r"\.get_queue_attributes\(": {"sqs:GetQueueAttributes"}, r"\.create_queue\(": {"sqs:CreateQueue"},
+    r"\.delete_queue\(": {"sqs:DeleteQueue"}, r"\.list_queues\(": {"sqs:ListQueues"}, r"\.tag_queue\(": {"sqs:TagQueue"},
+    r"\.list_queue_tags\(": {"sqs:ListQueueTags"}, r"\.send_message\(": {"sqs:SendMessage"},
+    r"\.receive_message\(": {"sqs:ReceiveMessage"}, r"\bsns[^;]*\.subscribe\(": {"sns:Subscribe"},
+    r"\.unsubscribe\(": {"sns:Unsubscribe"}, r"\.list_subscriptions_by_topic\(": {"sns:ListSubscriptionsByTopic"},
+    r"\.put_object_tagging\(": {"s3:PutObjectTagging", "s3:PutObjectVersionTagging"},
+    r"\.get_object\(|\.head_object\(|\bRangedReader\b|\bfetch\(|\bhead\(": {"s3:GetObject"},
+    r"\bObjectWriter\b": {"s3:PutObject"}, r"\bversions_page\(": {"s3:ListBucketVersions"},
+    r"\.delete_prefix\(|\.delete_keys\(|\.delete_exactly\(": {"s3:DeleteObject", "s3:ListBucket"},
+    r"\.delete_versions\(": {"s3:DeleteObjectVersion", "s3:ListBucketVersions"},
+    r"\.list_page\(": {"s3:ListBucket"}, r"\bMultipart\b": {"s3:AbortMultipartUpload", "s3:ListBucketMultipartUploads"},
+    r"\.consumer\(": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "ecs:UpdateTaskProtection"},
+    r"\bdead_letters\b": {
+        "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes", "sqs:SendMessage",
+    },
+}
+
+
 @dataclass
 class Resource:
     type: str
@@ -109,6 +130,20 @@ def check_policies(state):
             tls = tls or (effect == "Deny" and everybody and secure == "false")
         if one.type in ("aws_sqs_queue_policy", "aws_s3_bucket_policy") and not tls:
             yield "P6", one, "plain HTTP is not denied"
+
+
+def check_rights(state, root):
+    for one in state.of("aws_iam_role_policy"):
+        worker = re.search(r'module\.worker\["([^"]+)"\]', one.module)
+        if one.name != "task" or not worker:
+            continue
+        crate = {"gateway": "gateway", "backfill": "workers/transcoder"}.get(worker[1], f"workers/{worker[1]}")
+        files = [path for path in (root / crate / "src").rglob("*.rs") if not {"tests", "tests.rs"} & set(path.parts)]
+        text = "\n".join(path.read_text().split("#[cfg(test)]\nmod tests {")[0] for path in files)
+        allowed = {action for statement in statements(one.values["policy"])[1] for action in listed(statement["Action"])}
+        for call, wanted in CALLS.items():
+            if re.search(call, text) and not wanted <= allowed:
+                yield "P7", one, f"the code of {crate} needs {', '.join(sorted(wanted - allowed))}"
 
 
 def queue_of(one):
@@ -382,7 +417,7 @@ def violations(path, root):
     topology = json.loads((root / "schema/topology.json").read_text())
     pools = json.loads((root / "schema/scaling.json").read_text())["pools"]
     for found in (
-        check_policies(state), check_queues(state, topology), check_topics(state), check_buckets(state, topology),
+        check_policies(state), check_rights(state, root), check_queues(state, topology), check_topics(state), check_buckets(state, topology),
         check_tasks(state, known_variables(root), known_roles(root)), check_scaling(state, pools), check_database(state),
         check_edge(state), check_alerts(state),
     ):

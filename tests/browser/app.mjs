@@ -261,6 +261,7 @@ await ann.look("review-link-over");
 // Swagger UI's own pages are not ours to judge; that our policy lets it work is.
 await page.goto("/docs");
 await page.locator(".opblock").first().waitFor();
+await page.getByRole("link", { name: /AsyncAPI/ }).waitFor();
 ann.wrong.push(...(await page.evaluate(() => window.refused)));
 await page.goto("/");
 await page.getByRole("heading", { level: 1, name: "Library" }).waitFor();

@@ -25,7 +25,8 @@ const stranger = (await pairs("one")).RS256;
 
 const server = createServer();
 await new Promise((listens) => server.listen(0, "127.0.0.1", listens));
-const issuer = `http://127.0.0.1:${server.address().port}`;
+// Another site than 127.0.0.1, for browsers that look.
+const issuer = `http://localhost:${server.address().port}`;
 
 const make = () => new Provider(issuer, {
   clients: [client],

@@ -116,6 +116,7 @@ async fn each_person_has_what_is_theirs_and_nobody_elses() {
     keys(clients, &ann, &bob, &eve, &asset).await;
     administered(clients, &ann, &eve).await;
     connections(clients, &ann).await;
+    exported(clients, &ann, &bob, &asset).await;
     invited_and_forgotten(clients, &ann).await;
 
     // No secret of any of it is in the rows.
@@ -230,6 +231,42 @@ async fn greeted(clients: &Clients, topic: &str) -> Result<Socket, u16> {
     tokio::time::timeout(SOON, answer).await.expect("no answer")
 }
 
+/// All that is kept of Bob, for Bob.
+async fn exported(clients: &Clients, ann: &Person, bob: &Person, asset: &str) {
+    let bob = person(sign_in(clients, "bob", "another horse entirely").await).of(bob);
+    let (status, whole) = call(clients, &bob, Method::GET, "/v1/me/export", None).await;
+    assert_eq!(status, 200, "{whole}");
+    assert_eq!((&whole["account"]["id"], &whole["account"]["has_password"]), (&json!(bob.id), &json!(true)));
+    let of = |list: &str, field: &str| -> Vec<Value> {
+        whole[list]
+            .as_array()
+            .unwrap_or_else(|| panic!("{list}: {whole}"))
+            .iter()
+            .map(|row| row[field].clone())
+            .collect()
+    };
+    assert_eq!(of("assets", "id"), [json!(asset)]);
+    assert_eq!(of("uploads", "name"), [json!("open.png")]);
+    assert!(of("sessions", "ended_at").iter().any(Value::is_null), "this one");
+    assert!(of("sessions", "ended_at").iter().any(Value::is_string), "those that ended");
+    for what in ["user.signed_up", "user.password_changed", "key.created", "key.rotated", "key.revoked"] {
+        assert!(of("audit", "what").contains(&json!(what)), "{what}: {whole}");
+    }
+    for list in ["api_keys", "webhooks", "votes", "mails"] {
+        assert_eq!(whole[list], json!([]), "{list}");
+    }
+    let text = whole.to_string();
+    assert!(!text.contains("argon2") && !text.contains(&ann.id), "nobody else's, and no secret: {text}");
+    let key =
+        call(clients, &bob, Method::POST, "/v1/keys", Some(json!({ "name": "k", "scopes": ["assets:read"] }))).await.1;
+    let by_key = call_as(clients, key["key"].as_str().unwrap(), Method::GET, "/v1/me/export", None, None).await;
+    assert_eq!((by_key.0, &by_key.1["code"]), (403, &json!("session_needed")), "for the person alone");
+    let (_, whole) = call(clients, &bob, Method::GET, "/v1/me/export", None).await;
+    assert_eq!(whole["api_keys"][0]["id"], key["id"]);
+    let secret = key["key"].as_str().unwrap().rsplit('_').next().unwrap();
+    assert!(!whole.to_string().contains(secret), "{whole}");
+}
+
 /// What opened a connection ends: so does the connection, and no other.
 async fn connections(clients: &Clients, ann: &Person) {
     let opened = async |token: &str| {
@@ -255,6 +292,9 @@ async fn connections(clients: &Clients, ann: &Person) {
     let (_, key) = call(clients, &own, Method::POST, "/v1/keys", Some(wanted)).await;
     let (first, second) = (opened(&out.token).await, opened(&other.token).await);
     let (mut third, fourth) = (opened(&own.token).await, opened(key["key"].as_str().unwrap()).await);
+    let events = format!("{}/v1/events", clients.gateway);
+    let events = clients.http.get(events).bearer_auth(key["key"].as_str().unwrap()).send().await.unwrap();
+    assert_eq!(events.status(), 200);
 
     assert_eq!(door(clients, "sign-out", &json!({}), Some(&out.cookie)).await.status, 204);
     let change = json!({ "current": PASSWORD, "new": "another horse entirely" });
@@ -264,6 +304,8 @@ async fn connections(clients: &Clients, ann: &Person) {
     for (socket, what) in [(first, "signed out"), (second, "a new password"), (fourth, "a revoked key")] {
         assert_eq!(why(socket).await, close::UNAUTHENTICATED, "{what}");
     }
+    let heard = tokio::time::timeout(SOON, events.text()).await.expect("the events go on").unwrap();
+    assert!(heard.trim_end().ends_with("}") && heard.contains(r#""code":"unauthenticated""#), "{heard}");
     third.send(Message::text(r#"{"op":"ping"}"#)).await.unwrap();
     let pong = async {
         while let Some(Ok(message)) = third.next().await {

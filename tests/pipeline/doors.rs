@@ -198,6 +198,18 @@ async fn every_topic_opens_to_whom_it_should_and_to_nobody_else() {
     let asset = as_bob.upload(&picture).await;
     witness.ended(&asset, SOON).await;
 
+    // What was pushed to `me` is to be read as well, by the same person alone.
+    for who in &people {
+        let as_who = Clients { api_key: who.token.clone(), ..clients.clone() };
+        let (status, page) = as_who.api(Method::GET, "/v1/me/events?limit=100", None).await;
+        assert_eq!(status, 200, "{page}");
+        let events = page["events"].as_array().unwrap();
+        let ready = events.iter().find(|event| event["type"] == "asset.ready.v1");
+        assert_eq!(ready.map(|event| &event["name"]), (who.name == "bob").then_some(&json!("account.png")), "{page}");
+        assert_eq!(events.is_empty(), who.name != "bob", "{}: {page}", who.name);
+        assert!(events.iter().zip(events.iter().skip(1)).all(|(a, b)| a["position"].as_i64() > b["position"].as_i64()));
+    }
+
     let topics = TOPICS.map(|word| (word, word.replace("<id>", &asset)));
     for (word, topic) in &topics {
         for transport in [Transport::WebSocket, Transport::Events] {

@@ -388,3 +388,21 @@ async fn who_is_not_invited_is_not_let_in_by_a_provider() {
     assert_eq!(browser.me().await.unwrap()["email"], "ann@example.org");
     assert_eq!(Browser::new(clients).sign_in("").await.path(), "/", "who is known needs none");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_comes_by_another_site() {
+    let provider = Provider::start().await;
+    let fleet = fleet(&provider, "open").await;
+    let script = Command::new("node")
+        .arg(root().join("tests/browser/oidc-person.mjs"))
+        .args([&fleet.clients.gateway, &provider.issuer])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(2 * SOON, script).await.expect("it took too long").unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "it failed, and said {said}");
+    let last: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    assert_eq!(last["wrong"], json!([]));
+}

@@ -91,11 +91,9 @@ async fn campaign(fleet: &Fleet, film: &std::path::Path, one: &str) {
     for name in ["two", "three"] {
         clients.drop_file(&format!("replay/{name}.mp4"), film).await;
     }
-    until_some(
-        fleet,
-        "SELECT count(*) FROM asset HAVING count(*) = 3 AND min(state) = 'ready' AND max(state) = 'ready'",
-    )
-    .await;
+    let all =
+        "SELECT CASE WHEN count(*) = 3 AND min(state) = 'ready' AND max(state) = 'ready' THEN 1 ELSE 0 END FROM asset";
+    until_some(fleet, all).await;
     let old = assets(fleet, "ready").await;
     let start = ["backfill", "start", "again", "--older-than", "2100-01-01", "--parallel", "2"];
     let said = fine(fleet, &start).await;

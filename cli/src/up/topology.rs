@@ -50,6 +50,7 @@ pub struct Facts {
 #[serde(deny_unknown_fields)]
 pub struct DeadLetters {
     /// What follows the queue's name.
+    #[cfg_attr(not(test), expect(dead_code, reason = "Terraform names queues by it"))]
     pub suffix: String,
     /// A message moves there on the receive after this many.
     pub max_receives: u32,

@@ -28,7 +28,7 @@ pub(crate) async fn page(app: &App, tenant: Option<&str>, page: &Page) -> Result
     Ok(Json(json!({ "entries": entries.iter().map(shown).collect::<Vec<_>>(), "next_cursor": next })))
 }
 
-fn shown(entry: &AuditEntry) -> Value {
+pub(super) fn shown(entry: &AuditEntry) -> Value {
     json!({
         "id": entry.id,
         "at": rfc3339(entry.at),
@@ -41,7 +41,7 @@ fn shown(entry: &AuditEntry) -> Value {
 
 /// Where an entry stands.
 #[derive(Debug, PartialEq, Eq)]
-struct Place(i64, String);
+pub(super) struct Place(pub(super) i64, pub(super) String);
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

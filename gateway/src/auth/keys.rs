@@ -143,7 +143,7 @@ fn end(text: &str, now: i64) -> Result<i64, Problem> {
         .ok_or_else(|| Problem::new(Code::InvalidRequest, "expires_at is a time to come, as 2030-01-31T12:00:00Z"))
 }
 
-fn shown(key: &ApiKeyRow) -> Value {
+pub(super) fn shown(key: &ApiKeyRow) -> Value {
     json!({
         "id": key.id.to_string(),
         "name": key.name,

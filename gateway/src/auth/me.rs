@@ -106,7 +106,7 @@ async fn account(app: &App, principal: &Principal) -> Result<Option<User>, Probl
 }
 
 /// The account of somebody who has signed in; a key does not change the account that it belongs to.
-async fn signed_in(app: &App, principal: Principal) -> Result<(Principal, User), Problem> {
+pub(super) async fn signed_in(app: &App, principal: Principal) -> Result<(Principal, User), Problem> {
     let user = match principal.via {
         Via::Session(_) => account(app, &principal).await?,
         Via::Key(_) => None,

@@ -12,6 +12,7 @@
 pub(crate) mod audit;
 mod cookie;
 pub(crate) mod enter;
+pub(crate) mod export;
 pub(crate) mod invitations;
 pub(crate) mod keys;
 pub(crate) mod limits;
@@ -58,6 +59,8 @@ pub(crate) struct Accounts {
     by_email: Buckets,
     /// Mails to one address.
     mails: Buckets,
+    /// Exports of one user.
+    exports: Buckets,
 }
 
 impl Accounts {
@@ -70,6 +73,7 @@ impl Accounts {
             by_address: Buckets::new(1.0, 60.0),
             by_email: Buckets::new(1.0 / 30.0, 10.0),
             mails: Buckets::new(1.0 / 600.0, 3.0),
+            exports: Buckets::new(1.0 / 60.0, 5.0),
         }
     }
 }

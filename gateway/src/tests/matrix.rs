@@ -51,6 +51,7 @@ const ROUTES: &[(&str, &str, Door)] = &[
     ("GET", "/v1/me", Anybody),
     ("PATCH", "/v1/me", SignedIn),
     ("GET", "/v1/me/events", Scope("realtime")),
+    ("GET", "/v1/me/export", SignedIn),
     ("GET", "/v1/me/notices", Anybody),
     ("PATCH", "/v1/me/notices", Anybody),
     ("POST", "/v1/me/password", SignedIn),

@@ -248,6 +248,24 @@ impl Catalog {
         self.read(statement).await?.iter().map(asset_from).collect()
     }
 
+    /// All that is kept of a user's assets, the deleted ones too, in the order of their ids, after the given one.
+    pub async fn assets_of_owner(
+        &self,
+        tenant: &str,
+        owner: &str,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<Asset>, CatalogError> {
+        let sql = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM asset WHERE tenant = :tenant AND owner = :owner AND id > :after ORDER BY id LIMIT :limit"
+        );
+        let statement =
+            Statement::new(sql).text("tenant", tenant).text("owner", owner).text("after", after).int("limit", limit);
+        self.read(statement).await?.iter().map(asset_from).collect()
+    }
+
     /// Unfinished assets of the same key: a new version ends the older ones.
     pub async fn live_assets_of_key(&self, bucket: &str, key: &str) -> Result<Vec<Asset>, CatalogError> {
         let sql = concat!(

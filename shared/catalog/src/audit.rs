@@ -93,6 +93,26 @@ impl Catalog {
         let statement = statement.int("at", at).text("id", id).int("limit", limit);
         self.read(statement).await?.iter().map(entry_from).collect()
     }
+
+    /// What somebody did in a tenant, the latest first, from before an entry's time and id.
+    pub async fn audit_by(
+        &self,
+        tenant: &str,
+        who: &str,
+        before: Option<(i64, &str)>,
+        limit: i64,
+    ) -> Result<Vec<AuditEntry>, CatalogError> {
+        let sql = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM audit WHERE tenant = :tenant AND who = :who AND (at < :at OR (at = :at AND id < :id)) \
+             ORDER BY at DESC, id DESC LIMIT :limit"
+        );
+        let (at, id) = before.unwrap_or((i64::MAX, ""));
+        let statement = Statement::new(sql).text("tenant", tenant).text("who", who);
+        let rows = self.read(statement.int("at", at).text("id", id).int("limit", limit)).await?;
+        rows.iter().map(entry_from).collect()
+    }
 }
 
 fn entry_from(row: &Row) -> Result<AuditEntry, CatalogError> {

@@ -16,6 +16,7 @@ pub mod deliveries;
 pub mod details;
 pub mod error;
 pub mod events;
+pub mod export;
 pub mod fallback;
 pub mod figures;
 pub mod holdings;

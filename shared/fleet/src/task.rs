@@ -8,7 +8,7 @@
 //! - a drain gives the task back at once and charges nothing.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reelfleet_catalog::assets::{Asset, End};
 use reelfleet_catalog::tasks::Leased;
@@ -18,7 +18,7 @@ use reelfleet_domain::retry;
 use reelfleet_messages::event::{AssetStopped, JobFact, ReasonCode, TaskDeadLettered};
 use reelfleet_messages::task::{Task, TaskEnvelope, TaskError};
 use reelfleet_messages::{Event, EventId, Letter};
-use reelfleet_telemetry::{CommitRefused, TaskDead};
+use reelfleet_telemetry::{CommitRefused, DuplicateSuppressed, JobFinished, TaskDead, TaskFinished, TaskStarted};
 use tracing::Instrument as _;
 
 use crate::clock::{Clock, millis};
@@ -114,6 +114,13 @@ impl Attempt {
         }
     }
 
+    /// States the end of this task's job; `state` is `succeeded` or `failed`.
+    pub fn job_ended(&self, asset: &Asset, state: &'static str) {
+        let (job, asset_id) = (self.lease.envelope.job.to_string(), asset.id.to_string());
+        let seconds = self.context.clock.now_ms().saturating_sub(asset.landed_at).max(0) as f64 / 1_000.0;
+        JobFinished { job: &job, asset: &asset_id, state, seconds }.emit();
+    }
+
     /// The event of a fact about this task's asset.
     pub fn emission(&self, owner: &str, event: Event) -> Emission {
         let envelope = &self.lease.envelope;
@@ -187,8 +194,11 @@ impl<H: TaskHandler> TaskRunner<H> {
 
     async fn leased(&self, envelope: TaskEnvelope, heart: Heart) -> Outcome {
         match self.catalog.lease(&self.context.step(), &envelope.task, self.lease_ms()).await {
-            Ok(Leased::Mine(lease)) => self.attempt(*lease, heart).await,
-            Ok(Leased::Over) => Outcome::Done,
+            Ok(Leased::Mine(lease)) => self.told_of(*lease, heart).await,
+            Ok(Leased::Over) => {
+                DuplicateSuppressed { place: "task", what: &envelope.task.to_string() }.emit();
+                Outcome::Done
+            }
             // Its holder looks for commits that came meanwhile before it ends; should it die, its own message returns.
             Ok(Leased::Later(_)) if matches!(envelope.work, Task::PublishPlaylist(_)) => Outcome::Done,
             Ok(Leased::Later(ms)) => Outcome::Release { after: Duration::from_millis(ms.unsigned_abs()) },
@@ -209,6 +219,20 @@ impl<H: TaskHandler> TaskRunner<H> {
             }
             Err(error) => self.unsettled(&error),
         }
+    }
+
+    /// An attempt, with its beginning and its end in log and metrics.
+    async fn told_of(&self, lease: TaskLease, heart: Heart) -> Outcome {
+        let (envelope, began) = (lease.envelope.clone(), Instant::now());
+        let (kind, task, job) = (envelope.work.kind(), envelope.task.to_string(), envelope.job.to_string());
+        let attempt = u32::try_from(lease.attempts).unwrap_or(u32::MAX);
+        TaskStarted { kind, task: &task, job: &job, attempt }.emit();
+        let lost = heart.lost();
+        let outcome = self.attempt(lease, heart).await;
+        let label = if lost.is_cancelled() { "lost" } else { outcome.label() };
+        let seconds = began.elapsed().as_secs_f64();
+        TaskFinished { kind, task: &task, job: &job, outcome: label, seconds, why: outcome.why() }.emit();
+        outcome
     }
 
     async fn attempt(&self, lease: TaskLease, heart: Heart) -> Outcome {
@@ -337,6 +361,7 @@ impl<H: TaskHandler> TaskRunner<H> {
         if vital {
             let task = Some((&attempt.lease, letter.as_ref()));
             self.catalog.end_asset(&step, &asset, task, end, why, &emissions).await?;
+            attempt.job_ended(&asset, "failed");
         } else {
             self.catalog.give_up(&step, &attempt.lease, letter.as_ref(), &emissions).await?;
         }

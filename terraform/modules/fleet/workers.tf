@@ -114,6 +114,12 @@ locals {
       Resource = local.outputs
     },
   ]
+  look_at_queues = {
+    Sid      = "LookAtQueues"
+    Effect   = "Allow"
+    Action   = ["sqs:GetQueueAttributes", "sqs:GetQueueUrl"]
+    Resource = concat(values(local.queue), values(local.dlq))
+  }
   # ECS answers task protection by the task's own role.
   protect = [{
     Sid       = "Protect"
@@ -126,9 +132,17 @@ locals {
   plain = { environment = {}, secrets = {}, ports = [], target_group_arn = null }
   workers = {
     intake = merge(local.plain, {
-      image      = "media"
-      command    = ["worker", "intake"]
-      statements = concat(local.takes["intake"], local.read_sources, local.protect)
+      image   = "media"
+      command = ["worker", "intake"]
+      statements = concat(local.takes["intake"], local.read_sources, local.protect, [
+        {
+          # What lands under the key of an upload that was called off.
+          Sid      = "DeleteStray"
+          Effect   = "Allow"
+          Action   = ["s3:DeleteObject", "s3:DeleteObjectVersion"]
+          Resource = "${local.uploads}/*"
+        },
+      ])
     })
     transcoder = merge(local.plain, {
       image      = "media"
@@ -150,12 +164,7 @@ locals {
       image   = "fleet"
       command = ["worker", "metadata"]
       statements = concat(local.takes["metadata"], local.read_sources, local.write_outputs, local.protect, [
-        {
-          Sid      = "LookAtQueues"
-          Effect   = "Allow"
-          Action   = ["sqs:GetQueueAttributes", "sqs:GetQueueUrl"]
-          Resource = concat(values(local.queue), values(local.dlq))
-        },
+        local.look_at_queues,
         {
           Sid      = "AnnounceLost"
           Effect   = "Allow"
@@ -204,6 +213,7 @@ locals {
       image   = "fleet"
       command = ["worker", "janitor"]
       statements = [
+        local.look_at_queues,
         {
           Sid      = "LookAtBuckets"
           Effect   = "Allow"
@@ -274,6 +284,20 @@ locals {
         var.oidc == null ? {} : { REELFLEET_OIDC_CLIENT_SECRET = aws_secretsmanager_secret.secret["oidc"].arn },
       )
       statements = concat(local.read_sources, local.write_outputs, [
+        local.look_at_queues,
+        {
+          # Operators look through dead letters, throw them away, and send them back to where they came from.
+          Sid      = "DeadLetters"
+          Effect   = "Allow"
+          Action   = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"]
+          Resource = values(local.dlq)
+        },
+        {
+          Sid      = "SendBack"
+          Effect   = "Allow"
+          Action   = ["sqs:SendMessage"]
+          Resource = values(local.queue)
+        },
         {
           Sid      = "Uploads"
           Effect   = "Allow"

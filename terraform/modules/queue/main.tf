@@ -171,7 +171,7 @@ resource "aws_sns_topic_subscription" "queue" {
 resource "aws_cloudwatch_metric_alarm" "dead_letters" {
   count               = var.alarms ? 1 : 0
   alarm_name          = "${var.dead_letter_name}-not-empty"
-  alarm_description   = "Something was given up. docs/runbooks.md: dead letters. Look: reelfleet dlq list"
+  alarm_description   = "Something was given up. docs/runbooks.md: dead letters. Look: reelfleet dlq ls"
   namespace           = "AWS/SQS"
   metric_name         = "ApproximateNumberOfMessagesVisible"
   dimensions          = { QueueName = aws_sqs_queue.dead_letters.name }

@@ -1,10 +1,11 @@
 /** What a person decides for themselves: name, password, looks, notifications. */
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent, type ReactNode } from "react";
-import { api } from "../api/client";
+import { api, request } from "../api/client";
 import { said } from "../api/problem";
 import { session } from "../api/session";
 import type { User } from "../api/types";
+import { bytes, clock } from "../parts/format";
 import { setTheme, theme, type Theme } from "../parts/theme";
 import { notifies, setNotifies } from "../parts/notify";
 import { toast } from "../parts/toast";
@@ -81,8 +82,69 @@ export function Settings({ user }: { user: User }) {
           </label>
           <Mails />
         </section>
+        <Room />
+        <Export />
       </div>
     </>
+  );
+}
+
+interface Limits {
+  max_bytes: number;
+  max_seconds: number;
+  kinds: string[];
+  stored: { bytes: number; most: number } | null;
+  today: { assets: number; most: number } | null;
+}
+
+/** What fits, before anybody tries. */
+function Room() {
+  const { data, error } = useQuery({
+    queryKey: ["limits"],
+    queryFn: ({ signal }) => api<Limits>("GET", "/v1/limits", { signal }),
+  });
+  // Who may not upload has none.
+  if (error || !data) return null;
+  return (
+    <section className="card padded stack">
+      <h2>Uploads</h2>
+      <p className="small quiet">
+        Up to {bytes(data.max_bytes)} and {clock(data.max_seconds)} each: {data.kinds.join(", ")}.
+        {data.stored && ` ${bytes(data.stored.bytes)} of ${bytes(data.stored.most)} are used.`}
+        {data.today && ` ${data.today.assets} of ${data.today.most} within the last day.`}
+      </p>
+    </section>
+  );
+}
+
+/** One's own data, as a file. */
+function Export() {
+  const [busy, setBusy] = useState(false);
+  const take = async (): Promise<void> => {
+    setBusy(true);
+    try {
+      const file = await (await request("GET", "/v1/me/export")).blob();
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(file);
+      link.download = "reelfleet-export.json";
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    } catch (problem) {
+      toast(`Not exported: ${said(problem)}`);
+    } finally {
+      setBusy(false);
+    }
+  };
+  return (
+    <section className="card padded stack">
+      <h2>Your data</h2>
+      <p className="small quiet">All that is kept of you, as one JSON file: account, sessions, keys, uploads, verdicts, mails.</p>
+      <div>
+        <button type="button" className="button" disabled={busy} onClick={() => void take()}>
+          {busy ? "One moment…" : "Export my data"}
+        </button>
+      </div>
+    </section>
   );
 }
 

@@ -15,6 +15,7 @@ use reelfleet_messages::task::{AssetTask, Task, TaskEnvelope, VERSION};
 use reelfleet_messages::trace::TraceParent;
 use reelfleet_messages::{AssetId, Event, JobId, ObjectChange, ObjectEvent, ObjectRef, TaskId};
 use reelfleet_objects::{ObjectError, ObjectTree, head};
+use reelfleet_telemetry::DuplicateSuppressed;
 
 /// The owner of what nobody uploaded through the API.
 const BUCKET_OWNER: &str = "bucket";
@@ -93,6 +94,8 @@ impl Landing {
         };
         if self.catalog.asset_by_identity(object.identity().as_str()).await?.is_none() {
             self.land(&object, event, raw).await?;
+        } else {
+            DuplicateSuppressed { place: "intake", what: &object.key }.emit();
         }
         if object.version_id.is_none() {
             self.end_replaced(&object).await?;

@@ -159,6 +159,9 @@ impl Thumbnailer {
         }
         let emissions: Vec<_> = facts.into_iter().map(|fact| attempt.emission(&asset.owner, fact)).collect();
         self.catalog.pictured(&step, &attempt.lease, pictures, still, &emissions).await?;
+        if still {
+            attempt.job_ended(asset, "succeeded");
+        }
         tracing::info!(pictures = pictures.len(), still, "pictures are made");
         Ok(Worked::Committed)
     }

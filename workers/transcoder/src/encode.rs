@@ -3,7 +3,7 @@
 //! Guarantee: an attempt goes on from the last committed border; each run is committed by one transaction that compares
 //! the lease; a chain that has worked for its budget, or whose process drains, hands over to a continuation.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reelfleet_catalog::assets::Asset;
 use reelfleet_catalog::jobs::Job;
@@ -16,6 +16,7 @@ use reelfleet_media::wire::{AudioRequest, EncodeRequest, MediaLimits, OutputHead
 use reelfleet_media::{Clocks, Session};
 use reelfleet_messages::TaskId;
 use reelfleet_messages::task::ChunkTask;
+use reelfleet_telemetry::EncodeFinished;
 
 use crate::recipe::Recipe;
 use crate::segments::Segments;
@@ -143,14 +144,15 @@ impl Transcoder {
         mut segments: Segments,
     ) -> Result<Worked, WorkError> {
         let mut ended: Option<RunEndReport> = None;
-        let mut run = span.run;
+        let (mut run, mut began) = (span.run, Instant::now());
         while let Some(output) = session.next().await.map_err(Verdict::from)? {
             attempt.heart.beat();
             if matches!(output.header, OutputHeader::Segment(_))
                 && let Some(report) = ended.take()
             {
                 self.commit(attempt, span, &mut segments, &report, run, false).await?;
-                run += 1;
+                encoded(attempt, span, &report, began);
+                (run, began) = (run + 1, Instant::now());
                 if attempt.heart.draining().is_cancelled() {
                     return Ok(Worked::Continue);
                 }
@@ -166,6 +168,7 @@ impl Transcoder {
                         return Ok(Worked::Continue);
                     };
                     self.commit(attempt, span, &mut segments, &report, run, end).await?;
+                    encoded(attempt, span, &report, began);
                     self.tell(attempt, span, 0).await?;
                     return Ok(if end { Worked::Committed } else { Worked::Continue });
                 }
@@ -220,6 +223,16 @@ impl Transcoder {
         });
         Ok(())
     }
+}
+
+/// States how long a run of pictures took.
+fn encoded(attempt: &Attempt, span: &Span<'_>, report: &RunEndReport, began: Instant) {
+    if span.track == "audio" {
+        return;
+    }
+    let (task, media_us) = (attempt.lease.envelope.task.to_string(), report.end_us.saturating_sub(report.start_us));
+    let (media_seconds, wall_seconds) = (media_us.max(0) as f64 / 1e6, began.elapsed().as_secs_f64());
+    EncodeFinished { task: &task, frames: report.frames, media_seconds, wall_seconds }.emit();
 }
 
 /// The end of a span in which the source has nothing.

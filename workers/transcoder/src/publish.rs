@@ -237,6 +237,7 @@ impl Transcoder {
             self.catalog.remade(&step, &attempt.lease, asset.generation, &rows, &pictures, &emissions).await?;
         } else {
             self.catalog.ready(&step, &attempt.lease, &rows, &emissions).await?;
+            attempt.job_ended(asset, "succeeded");
         }
         tracing::info!(renditions = rows.len(), "ready");
         Ok(Worked::Committed)

@@ -10,6 +10,7 @@ use reelfleet_domain::playlist::Segment;
 use reelfleet_fleet::WorkError;
 use reelfleet_media::wire::SegmentInfo;
 use reelfleet_objects::{ObjectError, ObjectWriter};
+use reelfleet_telemetry::SegmentBytes;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
@@ -66,6 +67,7 @@ impl Segments {
         let key = format!("{}{}-{:05}-{:04}.m4s", self.folder, info.rendition, self.chunk, info.index);
         let segment =
             Segment { key: key.clone(), duration: info.duration, timescale: info.timescale, bytes: body.len() as u64 };
+        SegmentBytes { rendition: &info.rendition, bytes: body.len() as u64 }.emit();
         self.run.entry(info.rendition).or_default().push(segment);
         self.count += 1;
         self.put(key, body).await

@@ -65,8 +65,8 @@ pub(super) enum Failed {
     SignUpClosed,
     InvitationInvalid,
     Disabled,
-    /// Something of ours.
-    Ours(Problem),
+    /// Something of ours, which is in the log.
+    Ours,
 }
 
 impl Failed {
@@ -79,7 +79,7 @@ impl Failed {
             Self::SignUpClosed => "sign_up_closed",
             Self::InvitationInvalid => "invitation_invalid",
             Self::Disabled => "disabled",
-            Self::Ours(_) => "internal",
+            Self::Ours => "internal",
         }
     }
 }
@@ -91,14 +91,14 @@ impl From<ProviderError> for Failed {
 }
 
 impl From<Problem> for Failed {
-    fn from(problem: Problem) -> Self {
-        Self::Ours(problem)
+    fn from(_: Problem) -> Self {
+        Self::Ours
     }
 }
 
 impl From<CatalogError> for Failed {
     fn from(error: CatalogError) -> Self {
-        Self::Ours(error.into())
+        Problem::from(error).into()
     }
 }
 

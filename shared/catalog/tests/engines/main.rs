@@ -9,6 +9,7 @@ mod auditing;
 mod deletions;
 mod detailing;
 mod endpoint;
+mod exports;
 mod fallbacks;
 mod figures;
 mod identities;

@@ -136,6 +136,7 @@ pub async fn tell(endpoint: &Endpoint) {
     crate::mails::tell(&catalog).await;
     crate::approvals::tell(&catalog).await;
     crate::noticing::tell(&catalog).await;
+    crate::exports::tell(&catalog).await;
     crate::webhooks::tell(&catalog, "ops").await;
     crate::scaling::tell(&catalog).await;
     crate::remaking::tell(&catalog, &film).await;
