@@ -127,4 +127,6 @@ jail=$(podman logs "$transcoder" 2>&1 | sed -n 's/.*"jail":"\([^"]*\)".*/\1/p' |
 [ -n "$jail" ] || { echo 'image: no jail was closed' >&2; exit 1; }
 say "the decoder's jail in a container: $jail"
 podman-compose -p "$project" -f "$work/docker/compose.yaml" down -t 40 >"$work/compose.log" 2>&1 || { cat "$work/compose.log"; exit 1; }
+# Layers of executables of before.
+podman image prune --force >/dev/null
 say 'done'

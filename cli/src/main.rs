@@ -10,6 +10,7 @@ mod backup;
 mod chaos;
 mod demo;
 mod dlq;
+mod doctor;
 mod env;
 mod health;
 mod http_client;
@@ -85,6 +86,8 @@ enum Command {
     Dlq(dlq::DlqArgs),
     /// Ask a process of this machine whether it lives: exit code 0 if it does
     Health(health::HealthArgs),
+    /// Look whether all that the fleet needs is there; say what to do where it is not
+    Doctor(doctor::DoctorArgs),
     /// Check that buckets, rows, queues and outputs fit together
     Verify(verify::VerifyArgs),
     /// Run everything, send real videos through, show what comes out
@@ -117,6 +120,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Migrate(args) => worker::migrate(*args).await?,
         Command::Provision(args) => worker::provision(*args).await?,
         Command::Backup(args) => backup::run(args).await?,
+        Command::Doctor(args) => return doctor::run(args).await,
         Command::Upload(args) => return upload::run(args).await,
         Command::Assets(args) => return assets::run(args).await,
         Command::Env(args) => env::run(&args)?,

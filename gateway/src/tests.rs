@@ -132,7 +132,7 @@ impl World {
         if sql.contains("FROM api_key") {
             let hash = secret().hash();
             let (owner, scopes) = (self.key_owner, &self.scopes);
-            return Some(json!([KEY, "mine", owner, "n", hash, scopes, 0, null, NOW, null, null, null]));
+            return Some(json!([KEY, "mine", owner, "n", hash, scopes, 0, null, NOW, null, null, null, null]));
         }
         if sql.contains("FROM session s") {
             let over = self.session_over.then_some(1);

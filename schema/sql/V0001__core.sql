@@ -11,6 +11,7 @@ CREATE TABLE api_key (
     created_at   BIGINT NOT NULL,
     expires_at   BIGINT,
     last_used_at BIGINT,
+    rotated_at   BIGINT,
     revoked_at   BIGINT
 );
 CREATE INDEX api_key_owner ON api_key (tenant, owner, id);

@@ -131,6 +131,7 @@ POLICY = [
      "N1", "aws_vpc_security_group_ingress_rule.balancer"),
     (f"{MODULES}/key/main.tf", "enable_key_rotation     = true", "enable_key_rotation     = false", "K1", "aws_kms_key"),
     (f"{MODULES}/alerts/main.tf", "for_each  = toset(var.emails)", "for_each  = toset([])", "A1", "alarms wake nobody"),
+    ("terraform/environments/production/tests/mocked.tftest.hcl", "approval.requested.v1", "approval.request.v1", "A3", "event_email"),
 ]
 
 

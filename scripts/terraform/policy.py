@@ -400,13 +400,21 @@ def check_edge(state):
             yield "N1", one, "open to everybody"
 
 
-def check_alerts(state):
+def event_types(root):
+    return {path.name.removesuffix(".json") for path in (root / "schema/messages/samples").glob("*.v*.json")}
+
+
+def check_alerts(state, types):
     budgets = state.of("aws_budgets_budget")
     if not budgets or not budgets[0].values.get("notification"):
         yield "A1", (budgets or state.all)[0], "nobody is told what it costs"
-    mails = [one for one in state.of("aws_sns_topic_subscription") if one.values["protocol"] == "email"]
-    if not mails:
+    if not any(one.module.endswith("module.alerts") for one in state.of("aws_sns_topic_subscription")):
         yield "A1", state.all[0], "alarms wake nobody"
+    for one in state.of("aws_sns_topic_subscription"):
+        asked = json.loads(one.values.get("filter_policy") or "{}").get("type", [])
+        for kind in asked:
+            if isinstance(kind, str) and kind not in types:
+                yield "A3", one, f"no event is a {kind}"
     for one in state.of("aws_cloudwatch_metric_alarm"):
         if not one.values.get("alarm_actions"):
             yield "A2", one, "an alarm that does nothing"
@@ -419,7 +427,7 @@ def violations(path, root):
     for found in (
         check_policies(state), check_rights(state, root), check_queues(state, topology), check_topics(state), check_buckets(state, topology),
         check_tasks(state, known_variables(root), known_roles(root)), check_scaling(state, pools), check_database(state),
-        check_edge(state), check_alerts(state),
+        check_edge(state), check_alerts(state, event_types(root)),
     ):
         for rule, one, problem in found:
             yield rule, one.address, problem

@@ -300,8 +300,18 @@ async fn connections(clients: &Clients, ann: &Person) {
     let change = json!({ "current": PASSWORD, "new": "another horse entirely" });
     assert_eq!(call(clients, &own, Method::POST, "/v1/me/password", Some(change)).await.0, 204);
     let path = format!("/v1/keys/{}", key["id"].as_str().unwrap());
+    let fifth = {
+        let wanted = json!({ "name": "rotates", "scopes": ["realtime"] });
+        let (_, key) = call(clients, &own, Method::POST, "/v1/keys", Some(wanted)).await;
+        let socket = opened(key["key"].as_str().unwrap()).await;
+        let rotate = format!("/v1/keys/{}/rotate", key["id"].as_str().unwrap());
+        assert_eq!(call(clients, &own, Method::POST, &rotate, None).await.0, 200);
+        socket
+    };
     assert_eq!(call(clients, &own, Method::DELETE, &path, None).await.0, 204);
-    for (socket, what) in [(first, "signed out"), (second, "a new password"), (fourth, "a revoked key")] {
+    for (socket, what) in
+        [(first, "signed out"), (second, "a new password"), (fourth, "a revoked key"), (fifth, "a rotated one")]
+    {
         assert_eq!(why(socket).await, close::UNAUTHENTICATED, "{what}");
     }
     let heard = tokio::time::timeout(SOON, events.text()).await.expect("the events go on").unwrap();

@@ -10,6 +10,7 @@ mod crash;
 mod dead_letters;
 mod deletion;
 mod details;
+mod doctor;
 mod doors;
 mod drain;
 mod economy;

@@ -164,7 +164,6 @@ impl Engine {
             scenario,
         };
         engine.go();
-        engine.outcome.finish();
         engine.outcome
     }
 
@@ -296,7 +295,7 @@ impl Engine {
                 of.left -= 1;
                 let (last, fresh) = (of.left == 0, !of.backfill);
                 if task.kind == Kind::Opening && fresh {
-                    self.outcome.playable_ms.push(now - landed);
+                    self.outcome.playable_ms.push((landed, now - landed));
                 }
                 if last {
                     self.add(asset, Kind::Publish);

@@ -136,7 +136,7 @@ fn figures(scenario: &Scenario, outcome: &Outcome) -> Value {
         "uploads": outcome.uploads(),
         "ready_p50_s": outcome.ready_s(0.5, from),
         "ready_p95_s": outcome.ready_s(0.95, from),
-        "playable_p95_s": outcome.playable_s(0.95),
+        "playable_p95_s": outcome.playable_s(0.95, from),
         "transcoders_mean": outcome.mean("transcoder", from),
         "transcoders_most": outcome.most("transcoder"),
         "worst_backlog_of_target": worst,
@@ -218,7 +218,7 @@ fn plots(runs: &[(Scenario, Outcome)]) -> Vec<(String, Plot)> {
                     vec![
                         line("ready, p95", ready(0.95)),
                         line("ready, p50", ready(0.5)),
-                        line("playable, p95", over(&|_, outcome| outcome.playable_s(0.95))),
+                        line("playable, p95", over(&|scenario, outcome| outcome.playable_s(0.95, settled_s(scenario)))),
                     ],
                 ),
             ),

@@ -37,8 +37,8 @@ pub struct Outcome {
     landed: [u64; 2],
     /// When each upload landed, and how long after it was ready.
     pub ready_ms: Vec<(u64, u64)>,
-    /// How long after it landed each was playable.
-    pub playable_ms: Vec<u64>,
+    /// The same until it was playable.
+    pub playable_ms: Vec<(u64, u64)>,
     /// Assets that a campaign made anew.
     pub backfilled: u64,
     /// Tasks that were done.
@@ -74,10 +74,6 @@ impl Outcome {
         self.samples.push(sample);
     }
 
-    pub(super) fn finish(&mut self) {
-        self.playable_ms.sort_unstable();
-    }
-
     /// Uploads.
     pub fn uploads(&self) -> u64 {
         self.landed[0]
@@ -85,15 +81,12 @@ impl Outcome {
 
     /// Seconds until ready of this share of uploads that landed from `from_s` on.
     pub fn ready_s(&self, share: f64, from_s: f64) -> f64 {
-        let from = (from_s * 1000.0) as u64;
-        let mut took: Vec<u64> = self.ready_ms.iter().filter(|(at, _)| *at >= from).map(|(_, took)| *took).collect();
-        took.sort_unstable();
-        quantile(&took, share)
+        quantile(&self.ready_ms, share, from_s)
     }
 
-    /// Seconds until playable of this share of uploads.
-    pub fn playable_s(&self, share: f64) -> f64 {
-        quantile(&self.playable_ms, share)
+    /// The same until playable.
+    pub fn playable_s(&self, share: f64, from_s: f64) -> f64 {
+        quantile(&self.playable_ms, share, from_s)
     }
 
     /// Looks at one pool.
@@ -140,7 +133,10 @@ impl Outcome {
     }
 }
 
-fn quantile(sorted_ms: &[u64], share: f64) -> f64 {
-    let place = ((sorted_ms.len() as f64 * share).ceil() as usize).clamp(1, sorted_ms.len().max(1)) - 1;
-    sorted_ms.get(place).map_or(0.0, |ms| *ms as f64 / 1000.0)
+fn quantile(landed_and_took: &[(u64, u64)], share: f64, from_s: f64) -> f64 {
+    let from = (from_s * 1000.0) as u64;
+    let mut took: Vec<u64> = landed_and_took.iter().filter(|(at, _)| *at >= from).map(|(_, took)| *took).collect();
+    took.sort_unstable();
+    let place = ((took.len() as f64 * share).ceil() as usize).clamp(1, took.len().max(1)) - 1;
+    took.get(place).map_or(0.0, |ms| *ms as f64 / 1000.0)
 }

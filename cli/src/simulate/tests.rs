@@ -90,7 +90,7 @@ fn a_campaign_of_ten_times_their_volume_does_not_change_what_uploads_wait() {
                 "ready, {share}: {before} s alone, {after} s beside ({shared:?})"
             );
         }
-        let (before, after) = (alone.playable_s(0.95), beside.playable_s(0.95));
+        let (before, after) = (alone.playable_s(0.95, 1_800.0), beside.playable_s(0.95, 1_800.0));
         assert!((after / before - 1.0).abs() <= 0.1, "playable: {before} s alone, {after} s beside ({shared:?})");
         assert_eq!(beside.killed_by_scale_in, 0);
         let share = beside.backfilled as f64 / beside.uploads() as f64;

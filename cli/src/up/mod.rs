@@ -4,7 +4,7 @@
 //! everything answers and goes when the supervisor ends; workers end before the endpoint that they need.
 
 pub mod child;
-mod disk;
+pub mod disk;
 mod locks;
 mod logs;
 mod metrics;
@@ -14,7 +14,7 @@ pub mod ready;
 mod scale;
 mod secrets;
 mod supervise;
-mod topology;
+pub mod topology;
 
 use std::io::{IsTerminal, Write};
 use std::net::{Ipv4Addr, SocketAddr};

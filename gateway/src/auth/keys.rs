@@ -89,7 +89,7 @@ pub(crate) async fn rotate(
     let secret = app.draw()?;
     let detail = json!({ "name": row.name });
     app.catalog.audit(&[app.deed(&row.tenant, principal.user(), "key.rotated", row.id, &detail)]).await?;
-    if !app.catalog.rotate_api_key(&row.id, &secret.hash()).await? {
+    if !app.catalog.rotate_api_key(app.now(), &row.id, &secret.hash()).await? {
         return Err(Problem::not_found());
     }
     app.keys.forget(&row.id);

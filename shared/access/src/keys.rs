@@ -77,6 +77,7 @@ pub async fn issue(catalog: &Catalog, now: i64, key: &NewKey<'_>) -> Result<Stri
         created_at: now,
         expires_at: key.expires_at,
         last_used_at: None,
+        rotated_at: None,
         revoked_at: None,
         user: None,
     };
@@ -181,6 +182,7 @@ mod tests {
             created_at: 0,
             expires_at: None,
             last_used_at: None,
+            rotated_at: None,
             revoked_at: None,
             user: None,
         }

@@ -37,7 +37,7 @@ pub use roles::{Role, Roles};
 pub use secret::Secret;
 pub use sessions::{SessionKey, Sessions};
 pub use sight::{Sight, sees};
-pub use standing::standing;
+pub use standing::{Standing, standing};
 pub use tickets::Ticket;
 pub use topics::Topic;
 pub use webhooks::WebhookKey;

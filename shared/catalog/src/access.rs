@@ -27,6 +27,8 @@ pub struct ApiKeyRow {
     pub expires_at: Option<i64>,
     /// Epoch milliseconds, to the minute.
     pub last_used_at: Option<i64>,
+    /// When it was given another secret (epoch milliseconds).
+    pub rotated_at: Option<i64>,
     /// Epoch milliseconds.
     pub revoked_at: Option<i64>,
     /// Roles and state of the account that owns it, where it is an account.
@@ -35,8 +37,8 @@ pub struct ApiKeyRow {
 
 macro_rules! key_columns {
     () => {
-        "SELECT k.id, k.tenant, k.owner, k.name, k.hash, k.scopes, k.created_at, k.expires_at, k.last_used_at, k.revoked_at, \
-         u.roles, u.state FROM api_key k LEFT JOIN user_account u ON u.id = k.owner "
+        "SELECT k.id, k.tenant, k.owner, k.name, k.hash, k.scopes, k.created_at, k.expires_at, k.last_used_at, k.rotated_at, \
+         k.revoked_at, u.roles, u.state FROM api_key k LEFT JOIN user_account u ON u.id = k.owner "
     };
 }
 
@@ -109,9 +111,10 @@ impl Catalog {
     }
 
     /// Gives a key another secret; the old one is no good from now on. `false` if the key has ended.
-    pub async fn rotate_api_key(&self, id: &ApiKeyId, hash: &str) -> Result<bool, CatalogError> {
-        let statement = Statement::new("UPDATE api_key SET hash = :hash WHERE id = :id AND revoked_at IS NULL");
-        let (_, changed) = self.write(statement.text("hash", hash).text("id", id.to_string())).await?;
+    pub async fn rotate_api_key(&self, now: i64, id: &ApiKeyId, hash: &str) -> Result<bool, CatalogError> {
+        let statement =
+            Statement::new("UPDATE api_key SET hash = :hash, rotated_at = :now WHERE id = :id AND revoked_at IS NULL");
+        let (_, changed) = self.write(statement.text("hash", hash).int("now", now).text("id", id.to_string())).await?;
         Ok(changed == 1)
     }
 
@@ -188,7 +191,8 @@ fn key_from(row: &Row) -> Result<ApiKeyRow, CatalogError> {
         created_at: row.int(6)?,
         expires_at: row.opt_int(7)?,
         last_used_at: row.opt_int(8)?,
-        revoked_at: row.opt_int(9)?,
-        user: row.opt_text(10)?.zip(row.opt_text(11)?),
+        rotated_at: row.opt_int(9)?,
+        revoked_at: row.opt_int(10)?,
+        user: row.opt_text(11)?.zip(row.opt_text(12)?),
     })
 }

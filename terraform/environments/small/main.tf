@@ -44,6 +44,7 @@ module "fleet" {
   reviewers          = var.reviewers
   media_public_key   = var.media_public_key
   oidc               = var.oidc
+  event_emails       = var.event_emails
   extra_environment  = var.extra_environment
 
   network_profile = "public"

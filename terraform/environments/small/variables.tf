@@ -76,6 +76,12 @@ variable "media_public_key" {
   default     = null
 }
 
+variable "event_emails" {
+  description = "Who is mailed which events by SNS, as they are: address to types, such as approval.requested.v1."
+  type        = map(list(string))
+  default     = {}
+}
+
 variable "extra_environment" {
   description = "More environment variables by worker, for settings that have no variable here."
   type        = map(map(string))

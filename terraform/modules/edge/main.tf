@@ -24,6 +24,10 @@ locals {
   all_viewer        = "216adef6-5c7f-47e4-b989-5492eafa07d3"
   signed            = var.media_public_key == null ? [] : [var.media_public_key]
   origin_name       = "origin.${var.domain}"
+  proofs = {
+    for name in [var.domain, local.origin_name] :
+    name => [for proof in aws_acm_certificate.origin.domain_validation_options : proof if proof.domain_name == name][0]
+  }
 }
 
 data "aws_ec2_managed_prefix_list" "cloudfront" {
@@ -194,28 +198,23 @@ resource "aws_acm_certificate" "public" {
   }
 }
 
+# CloudFront asks the load balancer for the name that the viewer asked for, and wants a certificate of it.
 resource "aws_acm_certificate" "origin" {
-  domain_name       = local.origin_name
-  validation_method = "DNS"
+  domain_name               = local.origin_name
+  subject_alternative_names = [var.domain]
+  validation_method         = "DNS"
   lifecycle {
     create_before_destroy = true
   }
 }
 
-resource "aws_route53_record" "public_proof" {
+# The proof of a name is the same for every certificate of it.
+resource "aws_route53_record" "proof" {
+  for_each        = local.proofs
   zone_id         = var.zone_id
-  name            = one(aws_acm_certificate.public.domain_validation_options).resource_record_name
-  type            = one(aws_acm_certificate.public.domain_validation_options).resource_record_type
-  records         = [one(aws_acm_certificate.public.domain_validation_options).resource_record_value]
-  ttl             = 300
-  allow_overwrite = true
-}
-
-resource "aws_route53_record" "origin_proof" {
-  zone_id         = var.zone_id
-  name            = one(aws_acm_certificate.origin.domain_validation_options).resource_record_name
-  type            = one(aws_acm_certificate.origin.domain_validation_options).resource_record_type
-  records         = [one(aws_acm_certificate.origin.domain_validation_options).resource_record_value]
+  name            = each.value.resource_record_name
+  type            = each.value.resource_record_type
+  records         = [each.value.resource_record_value]
   ttl             = 300
   allow_overwrite = true
 }
@@ -223,12 +222,12 @@ resource "aws_route53_record" "origin_proof" {
 resource "aws_acm_certificate_validation" "public" {
   provider                = aws.global
   certificate_arn         = aws_acm_certificate.public.arn
-  validation_record_fqdns = [aws_route53_record.public_proof.fqdn]
+  validation_record_fqdns = [aws_route53_record.proof[var.domain].fqdn]
 }
 
 resource "aws_acm_certificate_validation" "origin" {
   certificate_arn         = aws_acm_certificate.origin.arn
-  validation_record_fqdns = [aws_route53_record.origin_proof.fqdn]
+  validation_record_fqdns = [for proof in aws_route53_record.proof : proof.fqdn]
 }
 
 resource "aws_route53_record" "public" {

@@ -66,6 +66,15 @@ module "backbone" {
   quarantine_days    = var.quarantine_days
 }
 
+# People who want a plain mail of some events, without an account. Each must confirm the mail that AWS sends.
+resource "aws_sns_topic_subscription" "event_email" {
+  for_each      = var.event_emails
+  topic_arn     = module.backbone.topic_arns["events"]
+  protocol      = "email"
+  endpoint      = each.key
+  filter_policy = jsonencode({ type = each.value })
+}
+
 module "database" {
   source              = "../database"
   prefix              = var.prefix

@@ -180,6 +180,17 @@ variable "deletion_protection" {
   default     = true
 }
 
+variable "event_emails" {
+  description = "Who is mailed which events by SNS, as they are: address to types, such as approval.requested.v1."
+  type        = map(list(string))
+  default     = {}
+
+  validation {
+    condition     = alltrue([for type in flatten(values(var.event_emails)) : can(regex("^[a-z_]+\\.[a-z_]+\\.v[0-9]+$", type))])
+    error_message = "Types are like asset.ready.v1 (docs/api.md)."
+  }
+}
+
 variable "extra_environment" {
   description = "More environment variables by worker, for settings that have no variable here."
   type        = map(map(string))

@@ -120,12 +120,20 @@ mock_resource "aws_lb_listener" {
 mock_resource "aws_acm_certificate" {
   defaults = {
     arn = "arn:aws:acm:us-east-1:123456789012:certificate/11111111-2222-3333-4444-555555555555"
-    domain_validation_options = [{
-      domain_name           = "media.example.com"
-      resource_record_name  = "_proof.media.example.com"
-      resource_record_type  = "CNAME"
-      resource_record_value = "_proof.acm-validations.aws"
-    }]
+    domain_validation_options = [
+      {
+        domain_name           = "media.example.com"
+        resource_record_name  = "_proof.media.example.com"
+        resource_record_type  = "CNAME"
+        resource_record_value = "_proof.acm-validations.aws"
+      },
+      {
+        domain_name           = "origin.media.example.com"
+        resource_record_name  = "_proof.origin.media.example.com"
+        resource_record_type  = "CNAME"
+        resource_record_value = "_proof.origin.acm-validations.aws"
+      },
+    ]
   }
 }
 

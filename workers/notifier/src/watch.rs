@@ -1,20 +1,27 @@
 //! Open connections and what let them in.
 //!
 //! Guarantee: a connection ends within [`REVOCATION_BOUND`] and the time of one read after the session or API key that
-//! opened it has ended, its user was shut out, or its user's roles allow less than the connection may. While the catalog
+//! opened it has ended, the key was given another secret, its user was shut out, or its user's roles allow less than the connection may. While the catalog
 //! does not answer nothing is known and nobody is put out; no event is read then either.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use reelfleet_access::{AccessError, Principal, REVOCATION_BOUND, Scopes, Via, standing};
+use reelfleet_access::{AccessError, Principal, REVOCATION_BOUND, Standing, Via, standing};
 use reelfleet_fleet::health::Beat;
 use tokio::time::MissedTickBehavior;
 
 use crate::hub::Hub;
 use crate::queue::{End, Outbound};
 
-type Held = (Arc<Principal>, Arc<Outbound>);
+/// An open connection.
+#[derive(Debug)]
+struct Held {
+    who: Arc<Principal>,
+    queue: Arc<Outbound>,
+    /// Epoch milliseconds.
+    opened_at: i64,
+}
 
 /// The open connections, by number.
 #[derive(Debug, Default)]
@@ -26,12 +33,14 @@ impl Watched {
     }
 
     /// Ends those that nothing lets in any more, of those that were there when it was asked what does.
-    fn end_others(&self, asked: &HashSet<Via>, standing: &HashMap<Via, Scopes>) -> usize {
-        let may =
-            |who: &Principal| standing.get(&who.via).is_some_and(|now| who.scopes.iter().all(|scope| now.hold(scope)));
+    fn end_others(&self, asked: &HashSet<Via>, standing: &HashMap<Via, Standing>) -> usize {
+        let may = |Held { who, opened_at, .. }: &Held| {
+            let holds = |now: &Standing| who.scopes.iter().all(|scope| now.scopes.hold(scope));
+            standing.get(&who.via).is_some_and(|now| holds(now) && *opened_at >= now.since)
+        };
         let over: Vec<Arc<Outbound>> = self.change(|held| {
-            let over = held.values().filter(|(who, _)| asked.contains(&who.via) && !may(who));
-            over.map(|(_, queue)| queue.clone()).collect()
+            let over = held.values().filter(|held| asked.contains(&held.who.via) && !may(held));
+            over.map(|held| held.queue.clone()).collect()
         });
         over.iter().for_each(|queue| queue.end(End::Over));
         over.len()
@@ -53,7 +62,8 @@ impl Drop for Watch {
 impl Hub {
     /// Watches over what let a connection in, for as long as the answer is held.
     pub(crate) fn watch(&self, id: u64, who: &Arc<Principal>, queue: &Arc<Outbound>) -> Watch {
-        self.0.watched.change(|held| held.insert(id, (who.clone(), queue.clone())));
+        let held = Held { who: who.clone(), queue: queue.clone(), opened_at: self.0.clock.now_ms() };
+        self.0.watched.change(|all| all.insert(id, held));
         Watch { hub: self.clone(), id }
     }
 
@@ -78,7 +88,7 @@ impl Hub {
     }
 
     async fn look(&self) -> Result<usize, AccessError> {
-        let asked: HashSet<Via> = self.0.watched.change(|held| held.values().map(|(who, _)| who.via).collect());
+        let asked: HashSet<Via> = self.0.watched.change(|held| held.values().map(|held| held.who.via).collect());
         let standing = standing(&self.0.catalog, self.0.clock.now_ms(), asked.iter().copied()).await?;
         Ok(self.0.watched.end_others(&asked, &standing))
     }
@@ -87,7 +97,7 @@ impl Hub {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reelfleet_access::Scope;
+    use reelfleet_access::{Scope, Scopes};
 
     #[test]
     fn only_those_end_whose_right_has_ended() {
@@ -98,15 +108,17 @@ mod tests {
         let open = |id: u64, scopes, by| {
             let who = Arc::new(Principal { tenant: "t".into(), owner: "o".into(), scopes, via: via(by) });
             let queue = Arc::new(Outbound::default());
-            watched.change(|held| held.insert(id, (who, queue.clone())));
+            let held = Held { who, queue: queue.clone(), opened_at: 100 };
+            watched.change(|all| all.insert(id, held));
             queue
         };
         let (stays, ended, less, late) = (open(1, reads, 1), open(2, reads, 2), open(3, reviews, 3), open(4, reads, 4));
-        let (more, as_much) = (open(5, admin, 5), open(6, reads, 6));
-        let standing =
-            HashMap::from([(via(1), reviews), (via(3), reads), (via(5), all), (via(6), Scopes::of(&[Scope::Admin]))]);
-        let asked = HashSet::from([1, 2, 3, 5, 6].map(via));
-        assert_eq!(watched.end_others(&asked, &standing), 2);
+        let (more, as_much, rotated) = (open(5, admin, 5), open(6, reads, 6), open(7, reads, 7));
+        let now = [(1, reviews, 100), (3, reads, 0), (5, all, 0), (6, Scopes::of(&[Scope::Admin]), 0), (7, reads, 101)];
+        let standing = now.map(|(n, scopes, since)| (via(n), Standing { scopes, since })).into();
+        let asked = HashSet::from([1, 2, 3, 5, 6, 7].map(via));
+        assert_eq!(watched.end_others(&asked, &standing), 3);
+        assert_eq!(rotated.why_ended(), Some(End::Over), "another secret let it in");
         assert_eq!([&more, &as_much].map(|queue| queue.why_ended()), [None, None], "what admin holds is held");
         assert_eq!(
             [&stays, &ended, &less, &late].map(|queue| queue.why_ended()),

@@ -236,6 +236,7 @@ async fn keys(catalog: &Catalog) {
         created_at: NOW,
         expires_at: Some(NOW + 9),
         last_used_at: None,
+        rotated_at: None,
         revoked_at: None,
         user: Some((user.roles.clone(), ACTIVE.into())),
     };
@@ -251,11 +252,12 @@ async fn keys(catalog: &Catalog) {
     assert_eq!(used().await, Some(NOW), "once a minute");
     catalog.api_key_used(NOW + 60_000, &key.id, 60_000).await.unwrap();
     assert_eq!(used().await, Some(NOW + 60_000));
-    assert!(catalog.rotate_api_key(&key.id, "h2").await.unwrap());
-    assert_eq!(catalog.api_key(&key.id).await.unwrap().unwrap().hash, "h2");
+    assert!(catalog.rotate_api_key(NOW + 3, &key.id, "h2").await.unwrap());
+    let rotated = catalog.api_key(&key.id).await.unwrap().unwrap();
+    assert_eq!((rotated.hash.as_str(), rotated.rotated_at), ("h2", Some(NOW + 3)));
     assert!(catalog.revoke_api_key(NOW, &key.id).await.unwrap());
     assert!(!catalog.revoke_api_key(NOW + 1, &key.id).await.unwrap(), "once");
-    assert!(!catalog.rotate_api_key(&key.id, "h3").await.unwrap(), "it has ended");
+    assert!(!catalog.rotate_api_key(NOW, &key.id, "h3").await.unwrap(), "it has ended");
     assert_eq!(catalog.api_key(&key.id).await.unwrap().unwrap().revoked_at, Some(NOW));
     assert_eq!(catalog.api_keys_of("people", &key.owner, 10).await.unwrap(), []);
 }

@@ -165,6 +165,7 @@ async fn keys_and_tickets(catalog: &Catalog) {
         created_at: NOW,
         expires_at: None,
         last_used_at: None,
+        rotated_at: None,
         revoked_at: None,
         user: None,
     };

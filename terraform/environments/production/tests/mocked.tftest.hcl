@@ -19,6 +19,7 @@ variables {
   origin_secret      = "0123456789abcdef0123456789abcdef"
   mail_from          = "reelfleet@example.com"
   oidc               = { issuer = "https://accounts.example.com", client_id = "reelfleet" }
+  event_emails       = { "desk@example.com" = ["approval.requested.v1"] }
   extra_environment  = { gateway = { REELFLEET_PLAYBACK_TTL_S = "3600" } }
   media_public_key   = "-----BEGIN PUBLIC KEY-----\nmocked\n-----END PUBLIC KEY-----\n"
 }
