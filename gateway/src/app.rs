@@ -17,6 +17,7 @@ use crate::auth::limits::{Buckets, too_often};
 use crate::auth::oidc::provider::Provider;
 use crate::options::{Checked, GatewayOptions, OptionsError};
 use crate::problem::Problem;
+use crate::sources::Doors;
 
 /// Calls from one address of whoever shows nothing: a second, and at once. Several people may share one.
 const STRANGERS: (f64, f64) = (10.0, 240.0);
@@ -34,6 +35,8 @@ pub(crate) struct App {
     strangers: Buckets,
     pub(crate) presigner: Presigner,
     pub(crate) options: Checked,
+    /// S3 servers that tell by webhook.
+    pub(crate) doors: Doors,
     /// Who looks through the dead letters.
     pub(crate) letters: tokio::sync::Mutex<()>,
     /// The Content-Security-Policy of the web app's pages, once one was asked for.
@@ -42,6 +45,7 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(context: Context, catalog: Catalog, options: GatewayOptions) -> Result<Arc<Self>, OptionsError> {
+        let sources = options.sources.clone();
         let options = options.check(&context.config.public_url)?;
         let callback = format!("{}/v1/auth/oidc/callback", context.config.public_url);
         let provider = options.oidc.clone().map(|terms| Provider::new(terms, callback)).transpose()?;
@@ -55,6 +59,7 @@ impl App {
             strangers: Buckets::new(STRANGERS.0, STRANGERS.1),
             presigner: Presigner::new(context.clients.presign.clone()),
             options,
+            doors: Doors::new(sources),
             letters: tokio::sync::Mutex::default(),
             web_policy: OnceCell::new(),
             context,

@@ -42,7 +42,7 @@ pub(crate) async fn principal(app: &App, headers: &HeaderMap) -> Result<Principa
 }
 
 /// The bearer token (RFC 6750 section 2.1) of the one Authorization header; of two, none.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next()?.to_str().ok()?;
     if values.next().is_some() {

@@ -37,6 +37,7 @@ mod range;
 mod review;
 mod router;
 mod serve;
+mod sources;
 mod tickets;
 mod upload_rules;
 mod uploads;

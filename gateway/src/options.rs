@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 
+use crate::sources::Sources;
 use clap::{Args, ValueEnum};
 use reelfleet_access::targets::Exceptions;
 use reelfleet_access::{PlaybackKey, SessionKey, WebhookKey};
@@ -50,6 +51,9 @@ pub struct GatewayOptions {
     /// Secret that signs sessions, at least 32 bytes; the same for all gateways. Without it there are no accounts
     #[arg(long, env = "REELFLEET_SESSION_SECRET", hide_env_values = true)]
     pub session_secret: Option<String>,
+    /// S3 servers that tell by webhook, as JSON: [{"name": "minio", "secret": "at least 32 bytes", "buckets": ["uploads"]}]
+    #[arg(long, env = "REELFLEET_SOURCES", default_value = "[]", hide_env_values = true)]
+    pub sources: Sources,
     /// Secret that the secrets of webhooks are made of, at least 32 bytes; the same for all gateways and notifiers. Without it there are no webhooks
     #[arg(long, env = "REELFLEET_WEBHOOK_SECRET", hide_env_values = true)]
     pub webhook_secret: Option<String>,
@@ -207,6 +211,7 @@ mod tests {
             upload_ttl_s: 3600,
             restore_seconds: 3600,
             session_secret: Some("0123456789abcdef0123456789abcdef".into()),
+            sources: Sources::default(),
             webhook_secret: Some("0123456789abcdef0123456789abcdef".into()),
             webhook_allow: "127.0.0.1:9".parse().unwrap(),
             sign_up: SignUp::Open,

@@ -32,6 +32,7 @@ codes! {
     ScopeMissing = 403 "scope_missing" "This is not allowed to you";
     SessionNeeded = 403 "session_needed" "Only somebody who has signed in may do this";
     OriginForbidden = 403 "origin_forbidden" "The request comes from another site";
+    BucketForbidden = 403 "bucket_forbidden" "This bucket is not the source's";
     SignUpClosed = 403 "sign_up_closed" "Signing up is not open";
     InvitationInvalid = 403 "invitation_invalid" "The invitation is not valid";
     ResetInvalid = 403 "reset_invalid" "The link for a new password is not valid";

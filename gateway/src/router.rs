@@ -16,7 +16,7 @@ use crate::problem::{Code, Problem};
 use crate::serve::Peer;
 use crate::{
     assets, auth, captions, deletion, details, explore, history, limits, notices, openapi, ops, playback, proxy,
-    review, tickets, uploads, web, webhooks,
+    review, sources, tickets, uploads, web, webhooks,
 };
 
 /// All of the gateway.
@@ -78,6 +78,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/auth/sign-out", post(auth::enter::sign_out))
         .route("/v1/auth/password-reset", post(auth::reset::ask))
         .route("/v1/auth/password-reset/confirm", post(auth::reset::confirm))
+        .route("/v1/sources/{name}", post(sources::tell))
         .route("/v1/reviews/link/{token}", get(review::link::show))
         .route("/v1/reviews/link/{token}/verdict", post(review::link::decide));
     // For everybody.

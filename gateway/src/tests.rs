@@ -277,6 +277,7 @@ impl Gateway {
             upload_ttl_s: 3_600,
             restore_seconds: 3_600,
             session_secret: Some(SECRET.into()),
+            sources: "[]".parse().unwrap(),
             webhook_secret: Some(SECRET.into()),
             webhook_allow: "127.0.0.1".parse().unwrap(),
             sign_up: SignUp::Open,

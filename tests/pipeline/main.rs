@@ -30,5 +30,6 @@ mod refusals;
 mod replay;
 mod restart;
 mod scale;
+mod sources;
 mod web;
 mod webhooks;

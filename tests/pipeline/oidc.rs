@@ -151,7 +151,7 @@ impl Browser {
     }
 
     /// Presses the button, and stops where the provider sends it back.
-    async fn to_callback(&mut self) -> Url {
+    async fn until_callback(&mut self) -> Url {
         let start = format!("{}/v1/auth/oidc/start", self.gateway);
         self.follow(start, |to| to.path() == "/v1/auth/oidc/callback").await
     }
@@ -268,7 +268,7 @@ async fn strangers(clients: &Clients, provider: &Provider) {
         assert_eq!(browser.me().await, None);
     }
     let mut browser = Browser::new(clients);
-    let mut callback = browser.to_callback().await;
+    let mut callback = browser.until_callback().await;
     let state = callback.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
     callback.set_query(Some(&format!("error=access_denied&state={state}&iss={}", provider.issuer)));
     let to = browser.follow(callback.into(), |_| false).await;
@@ -279,13 +279,13 @@ async fn strangers(clients: &Clients, provider: &Provider) {
 async fn once(clients: &Clients, provider: &Provider) {
     provider.account("ann", &["chiefs"]).await;
     let mut browser = Browser::new(clients);
-    let callback = browser.to_callback().await;
+    let callback = browser.until_callback().await;
     assert!(callback.query().unwrap().contains("code="), "{callback}");
     let before = browser.clone();
     let mut without = Browser::new(clients);
     assert_eq!(failed(&without.follow(callback.to_string(), |_| false).await).as_deref(), Some("state"), "no cookie");
     let mut others = Browser::new(clients);
-    others.to_callback().await;
+    others.until_callback().await;
     assert_eq!(failed(&others.follow(callback.to_string(), |_| false).await).as_deref(), Some("state"), "another's");
     let mut elsewhere = browser.clone();
     let query = callback.query().unwrap().replace("iss=http", "iss=https");
@@ -294,7 +294,7 @@ async fn once(clients: &Clients, provider: &Provider) {
     assert_eq!(failed(&elsewhere.follow(mixed.into(), |_| false).await).as_deref(), Some("state"), "another issuer's");
 
     // The try with another issuer's answer has used the return up: a fresh one.
-    let callback = browser.to_callback().await;
+    let callback = browser.until_callback().await;
     let kept = browser.clone();
     assert_eq!(browser.follow(callback.to_string(), |_| false).await.as_str(), format!("{}/", clients.gateway));
     assert!(browser.me().await.is_some());
@@ -307,7 +307,7 @@ async fn once(clients: &Clients, provider: &Provider) {
     // A code that was used, with a state that was not.
     let code = callback.query_pairs().find(|(name, _)| name == "code").unwrap().1.into_owned();
     let mut thief = Browser::new(clients);
-    let mut fresh = thief.to_callback().await;
+    let mut fresh = thief.until_callback().await;
     let pairs: Vec<(String, String)> = fresh.query_pairs().into_owned().collect();
     fresh
         .query_pairs_mut()

@@ -16,6 +16,7 @@ use crate::serve::Peer;
 const MOST: usize = 20_000;
 
 /// Buckets of one kind, by a text that says whose.
+#[derive(Debug)]
 pub(crate) struct Buckets {
     per_second: f64,
     burst: f64,

@@ -93,6 +93,7 @@ const ROUTES: &[(&str, &str, Door)] = &[
     ("POST", "/v1/auth/sign-out", Own),
     ("POST", "/v1/auth/password-reset", Own),
     ("POST", "/v1/auth/password-reset/confirm", Own),
+    ("POST", "/v1/sources/{name}", Own),
     ("GET", "/v1/reviews/link/{token}", Own),
     ("POST", "/v1/reviews/link/{token}/verdict", Own),
     ("GET", "/v1/openapi.json", Open),
