@@ -35,4 +35,10 @@ step 'the same messaging checks on moto'
 TARGET=moto PATH=$state/venv/bin:$PATH "$pytest" -q -p no:cacheprovider \
     tests/conformance/test_sqs.py tests/conformance/test_sns.py tests/conformance/test_events.py
 
+step 'Terraform: policies, sown mistakes, and applied to our endpoint'
+scripts/terraform.sh all
+
+step 'images'
+scripts/image.sh
+
 step 'done'
