@@ -17,8 +17,8 @@ pub use message::{
     PollFailed, ScaleInProtected, SlotsBusy, TaskDead, TaskRevived, VisibilityExtended,
 };
 pub use publish::{
-    DuplicateSuppressed, EventPublished, EventPushed, HttpServed, OutboxRelayed, QueueDepth, QueueWork, RealtimeClients,
-    WebhookAttempted,
+    DuplicateSuppressed, EventPublished, EventPushed, HttpServed, OutboxRelayed, QueueDepth, QueueWork,
+    RealtimeClients, WebhookAttempted,
 };
 pub use scaling::ScalingDecided;
 pub use storage::{BatchShortfall, ObjectBytes, ObjectReadResumed};
