@@ -12,10 +12,11 @@ pub(crate) mod again;
 pub(crate) mod desk;
 pub(crate) mod link;
 
-use reelfleet_catalog::approval::{Ballot, DECLINED, EXPIRED, GRANTED, Review, Vote, WAITING};
+use reelfleet_catalog::approval::{DECLINED, EXPIRED, GRANTED, Review, WAITING};
 use reelfleet_catalog::assets::Asset;
 use reelfleet_catalog::audit::AuditEntry;
 use reelfleet_catalog::tasks::NewTask;
+use reelfleet_catalog::votes::{Ballot, Vote};
 use reelfleet_catalog::{CatalogError, Emission};
 use reelfleet_domain::AssetState;
 use reelfleet_domain::approval::OnReject;

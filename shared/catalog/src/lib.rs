@@ -43,6 +43,7 @@ pub mod sweep;
 pub mod tasks;
 pub mod uploads;
 pub mod usage;
+pub mod votes;
 pub mod webhooks;
 pub mod weekly;
 

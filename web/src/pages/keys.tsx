@@ -5,6 +5,7 @@ import { Link } from "wouter";
 import { keys as names } from "../api/calls";
 import { api } from "../api/client";
 import type { User } from "../api/types";
+import { useAttempt } from "../parts/attempt";
 import { Icon } from "../parts/icon";
 import { toast } from "../parts/toast";
 import { Copy, Empty, Failure, Field, Modal, Note, Time, useTitle } from "../parts/ui";
@@ -40,16 +41,7 @@ export function Keys({ user }: { user: User }) {
   const [making, setMaking] = useState(false);
   const [fresh, setFresh] = useState<FreshKey | null>(null);
   const [revoking, setRevoking] = useState<ApiKey | null>(null);
-  const [error, setError] = useState<unknown>(null);
-  const attempt = async (work: () => Promise<void>): Promise<void> => {
-    setError(null);
-    try {
-      await work();
-    } catch (problem) {
-      setError(problem);
-    }
-    await client.invalidateQueries({ queryKey: names.apiKeys });
-  };
+  const { error, attempt } = useAttempt(names.apiKeys);
   const list = found.data?.keys ?? [];
   return (
     <>

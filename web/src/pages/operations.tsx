@@ -5,6 +5,7 @@ import { Link } from "wouter";
 import { keys as names } from "../api/calls";
 import { api, query } from "../api/client";
 import { span } from "../parts/format";
+import { useAttempt } from "../parts/attempt";
 import { Icon } from "../parts/icon";
 import { toast } from "../parts/toast";
 import { Bar, Empty, Failure, Note, Time, useRested, useTitle } from "../parts/ui";
@@ -124,23 +125,17 @@ export function Operations({ tab }: { tab: string }) {
 }
 
 function Fleet() {
-  const client = useQueryClient();
   const found = useQuery({
     queryKey: [...names.operations, "overview"],
     queryFn: ({ signal }) => api<Overview>("GET", "/v1/ops", { signal }),
     refetchInterval: 5_000,
   });
-  const [error, setError] = useState<unknown>(null);
-  const act = async (word: string, method: string, path: string, body?: unknown): Promise<void> => {
-    setError(null);
-    try {
+  const { error, attempt } = useAttempt(names.operations);
+  const act = (word: string, method: string, path: string, body?: unknown): Promise<void> =>
+    attempt(async () => {
       await api(method, `/v1/ops/${path}`, { body });
       toast(word);
-    } catch (problem) {
-      setError(problem);
-    }
-    await client.invalidateQueries({ queryKey: names.operations });
-  };
+    });
   if (found.error) return <Failure error={found.error} again={() => void found.refetch()} />;
   if (!found.data) return <p className="quiet">Looking…</p>;
   const { queues, pools, at_work } = found.data;

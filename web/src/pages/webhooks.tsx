@@ -4,6 +4,7 @@ import { useState, type FormEvent } from "react";
 import { keys as names } from "../api/calls";
 import { api, query } from "../api/client";
 import type { User } from "../api/types";
+import { useAttempt } from "../parts/attempt";
 import { Icon } from "../parts/icon";
 import { toast } from "../parts/toast";
 import { Copy, Empty, Failure, Field, Modal, Note, Time, useTitle } from "../parts/ui";
@@ -54,16 +55,7 @@ export function Webhooks({ user }: { user: User }) {
   const [fresh, setFresh] = useState<WithSecret | null>(null);
   const [removing, setRemoving] = useState<Webhook | null>(null);
   const [open, setOpen] = useState<string | null>(null);
-  const [error, setError] = useState<unknown>(null);
-  const attempt = async (work: () => Promise<void>): Promise<void> => {
-    setError(null);
-    try {
-      await work();
-    } catch (problem) {
-      setError(problem);
-    }
-    await client.invalidateQueries({ queryKey: names.webhooks });
-  };
+  const { error, attempt } = useAttempt(names.webhooks);
   const list = found.data?.webhooks ?? [];
   return (
     <>

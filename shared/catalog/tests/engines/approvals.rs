@@ -1,10 +1,11 @@
 //! Assets that wait for a verdict: asked, counted, granted, declined, expired; links and their codes.
 
 use reelfleet_catalog::Catalog;
-use reelfleet_catalog::approval::{Ballot, DECLINED, EXPIRED, GRANTED, NewReview, Review, WAITING};
+use reelfleet_catalog::approval::{DECLINED, EXPIRED, GRANTED, NewReview, Review, WAITING};
 use reelfleet_catalog::assets::Probed;
 use reelfleet_catalog::audit::AuditEntry;
 use reelfleet_catalog::review_links::{MAX_TRIES, NewLink, Tried, code_hash, link_hash};
+use reelfleet_catalog::votes::Ballot;
 use reelfleet_domain::AssetState;
 use reelfleet_domain::approval::OnReject;
 use reelfleet_messages::task::Task;
