@@ -8,6 +8,14 @@ mkdir -p "$state"
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
+as_root() {
+    local sudo=()
+    [ "$(id -u)" -eq 0 ] || sudo=(sudo)
+    "${sudo[@]}" "$@"
+}
+
+debian_lists() { as_root apt-get -o DPkg::Lock::Timeout=500 -qq update >&2; }
+
 # Installs those Debian packages of the arguments that are not there.
 debian() {
     local missing=()
@@ -16,10 +24,8 @@ debian() {
     done
     [ ${#missing[@]} -eq 0 ] && return
     say "installing ${missing[*]}"
-    local sudo=()
-    [ "$(id -u)" -eq 0 ] || sudo=(sudo)
-    "${sudo[@]}" apt-get -o DPkg::Lock::Timeout=500 -qq update >&2
-    DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get -o DPkg::Lock::Timeout=500 -qq install -y \
+    debian_lists
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=500 -qq install -y \
         --no-install-recommends "${missing[@]}" >&2 || die "apt-get could not install: ${missing[*]}"
 }
 
@@ -66,12 +72,17 @@ media() {
 }
 
 # promtool, out of Debian's package: the service itself is not installed.
-promtool() {
+alert_checker() {
     [ -x "$state/prometheus/usr/bin/promtool" ] && return
     command -v promtool >/dev/null && return
     say "fetching promtool"
     mkdir -p "$state/prometheus"
-    (cd "$state/prometheus" && apt-get -qq download prometheus >&2 && dpkg -x prometheus_*.deb . && rm -f prometheus_*.deb)
+    (
+        cd "$state/prometheus"
+        apt-get -qq download prometheus >&2 || { debian_lists && apt-get -qq download prometheus >&2; }
+        dpkg -x prometheus_*.deb .
+        rm -f prometheus_*.deb
+    )
 }
 
 # What the tests need: independent readers and clients, a PostgreSQL, a browser.
@@ -82,7 +93,7 @@ test_tools() {
     debian ffmpeg shellcheck
     [ -x /usr/lib/postgresql/15/bin/initdb ] || command -v initdb >/dev/null || debian postgresql-15
     command -v chromium >/dev/null || debian chromium
-    promtool
+    alert_checker
     command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
     if ! cmp -s tests/conformance/requirements.txt "$state/venv/requirements.txt"; then
         say "installing the conformance tests' clients"

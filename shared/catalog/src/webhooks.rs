@@ -177,12 +177,14 @@ impl Catalog {
         self.read(statement).await?.iter().map(webhook_from).collect()
     }
 
-    /// Webhooks with deliveries that are due, the oldest first.
+    /// Webhooks with deliveries that can be sent now, the oldest first: what is due behind an older one of its asset can't.
     pub async fn webhooks_due(&self, now: i64, limit: i64) -> Result<Vec<Webhook>, CatalogError> {
         let sql = concat!(
             webhook_columns!(),
-            "JOIN (SELECT webhook_id, min(next_at) AS due FROM webhook_delivery WHERE state = 'pending' AND next_at <= :now \
-             GROUP BY webhook_id) d ON d.webhook_id = w.id WHERE w.enabled = :yes ORDER BY d.due, w.id LIMIT :limit"
+            "JOIN (SELECT o.webhook_id, min(o.next_at) AS due FROM webhook_delivery o WHERE o.state = 'pending' AND o.next_at <= :now \
+             AND NOT EXISTS (SELECT 1 FROM webhook_delivery e WHERE e.webhook_id = o.webhook_id AND e.asset_id = o.asset_id \
+               AND e.state = 'pending' AND e.position < o.position) \
+             GROUP BY o.webhook_id) d ON d.webhook_id = w.id WHERE w.enabled = :yes ORDER BY d.due, w.id LIMIT :limit"
         );
         let statement = Statement::new(sql).int("now", now).with(Params::new().bool("yes", true)).int("limit", limit);
         self.read(statement).await?.iter().map(webhook_from).collect()

@@ -84,6 +84,8 @@ pub async fn tell(catalog: &Catalog, stream: &str) {
     catalog.delivered(NOW + 1, &webhook.id, &leased[1], &answer(204)).await.unwrap();
     catalog.not_delivered(NOW + 1, &webhook.id, &leased[0], &answer(500), Some(NOW + 5_000)).await.unwrap();
     assert!(lease(catalog, &webhook, NOW + 4_999).await.is_empty(), "the second of the asset waits for the first");
+    let due = async |now: i64| catalog.webhooks_due(now, 100).await.unwrap().iter().any(|due| due.id == webhook.id);
+    assert!(!due(NOW + 4_999).await && due(NOW + 5_000).await, "and nobody looks at it meanwhile");
     let again = lease(catalog, &webhook, NOW + 5_000).await;
     assert_eq!((again.len(), again[0].event, again[0].attempt), (1, first.event, 2));
     // A lease that is over ends nothing.

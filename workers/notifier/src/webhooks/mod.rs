@@ -81,7 +81,7 @@ impl Sender {
         let draining = self.context.shutdown.draining().clone();
         let mut tick = tokio::time::interval(every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut at_work: JoinSet<WebhookId> = JoinSet::new();
+        let mut at_work: JoinSet<(WebhookId, bool)> = JoinSet::new();
         let mut busy: HashSet<WebhookId> = HashSet::new();
         loop {
             tokio::select! {
@@ -89,7 +89,11 @@ impl Sender {
                 () = draining.cancelled() => break,
                 Some(done) = at_work.join_next() => {
                     match done {
-                        Ok(id) => { busy.remove(&id); }
+                        Ok((id, sent)) => {
+                            busy.remove(&id);
+                            // What could not be sent now can't a moment later either.
+                            if !sent { continue; }
+                        }
                         // Which one it was is not known: all of them are looked at again.
                         Err(error) => { tracing::error!(%error, "a webhook's turn broke off"); busy.clear(); }
                     }
@@ -142,11 +146,12 @@ impl Sender {
         self.catalog.fan_out(&step, &webhook, to, &made).await
     }
 
-    /// Sends what is due to one endpoint, until nothing is.
-    async fn turn(self: Arc<Self>, id: WebhookId) -> WebhookId {
+    /// Sends what is due to one endpoint, until nothing is; answers whether there was anything.
+    async fn turn(self: Arc<Self>, id: WebhookId) -> (WebhookId, bool) {
+        let mut sent = false;
         while !self.context.shutdown.draining().is_cancelled() {
             match self.batch(&id).await {
-                Ok(true) => {}
+                Ok(true) => sent = true,
                 Ok(false) => break,
                 Err(error) => {
                     tracing::warn!(webhook = %id, %error, "a webhook's deliveries can't be looked at now");
@@ -154,7 +159,7 @@ impl Sender {
                 }
             }
         }
-        id
+        (id, sent)
     }
 
     /// Answers whether there was anything to send.
