@@ -97,6 +97,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    end_with_the_pipe();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -109,6 +110,18 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => refuse(&error),
     }
+}
+
+/// Whoever reads our output may have read enough (`reelfleet assets | head`): that is an end, and nobody's failure.
+fn end_with_the_pipe() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload_as_str().unwrap_or_default();
+        if said.starts_with("failed printing to stdout") && said.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        usual(panic);
+    }));
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {

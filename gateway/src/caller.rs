@@ -106,6 +106,9 @@ fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
     let value: serde_json::Value = serde_json::from_slice(text).map_err(|error| {
         format!("the body is not JSON: it breaks at line {}, column {}", error.line(), error.column())
     })?;
+    if holds_nul(&value) {
+        return Err("a text holds a NUL".to_owned());
+    }
     if !value.is_object() {
         return Err("the body is a JSON object: {…}".to_owned());
     }
@@ -121,6 +124,16 @@ fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
             None => format!("{at} can't be read"),
         }
     })
+}
+
+/// Whether any text in it holds a NUL, which is no character to PostgreSQL.
+fn holds_nul(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::String(text) => text.contains('\0'),
+        serde_json::Value::Array(list) => list.iter().any(holds_nul),
+        serde_json::Value::Object(map) => map.iter().any(|(name, value)| name.contains('\0') || holds_nul(value)),
+        _ => false,
+    }
 }
 
 /// What is expected, for people.
@@ -168,6 +181,7 @@ mod tests {
         }
         for (text, wanted) in [
             ("{\"size\": 1,", "the body is not JSON: it breaks at line 1, column 11"),
+            ("{\"size\": 1, \"name\": \"a\\u0000b\"}", "a text holds a NUL"),
             ("[1]", "the body is a JSON object: {…}"),
             ("[]", "the body is a JSON object: {…}"),
             ("{}", "size is missing"),

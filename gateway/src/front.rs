@@ -42,12 +42,15 @@ pub(crate) async fn front(State(app): State<Arc<App>>, mut request: Request, nex
     let path = if told { request.uri().path().to_owned() } else { route.to_owned() };
     let limit = if route == COMPLETION_ROUTE { COMPLETION_LIMIT } else { LIMIT };
     let span = tracing::info_span!("request", request_id = %id);
-    let readable = percent_decode_str(request.uri().path()).decode_utf8().is_ok();
+    // A NUL is no character of a text to PostgreSQL.
+    let holds_nul = request.uri().path_and_query().is_some_and(|target| target.as_str().contains("%00"));
+    let readable = !holds_nul && percent_decode_str(request.uri().path()).decode_utf8().is_ok();
     let answer = async {
         if readable {
             next.run(request).await
         } else {
-            Problem::new(Code::InvalidRequest, "the path is not UTF-8 in percent-encoding").into_response()
+            Problem::new(Code::InvalidRequest, "the path is not UTF-8 in percent-encoding, or the URL holds a NUL")
+                .into_response()
         }
     };
     let answer = tokio::time::timeout(limit, answer).instrument(span);

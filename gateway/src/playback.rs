@@ -153,6 +153,13 @@ async fn admit(app: &App, token: &str, path: &str, headers: &HeaderMap) -> Resul
             "its owner has closed it to strangers since: ask for the asset again",
         ));
     }
+    // Captions that were taken away or replaced are not there any more, whoever knows their name.
+    if path.starts_with("captions/") {
+        let file = path.strip_suffix(".m3u8").map_or(path.to_owned(), |name| format!("{name}.vtt"));
+        if !app.catalog.captions(&asset).await?.iter().any(|captions| captions.name == file) {
+            return Err(Problem::not_found());
+        }
+    }
     let of = |name: HeaderName| text_of(headers, name.as_str()).map(str::to_owned);
     Ok(Admitted {
         asset,

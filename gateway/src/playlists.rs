@@ -1,9 +1,8 @@
 //! Playlists that are made as they are asked for: the master with the captions that there are, and the list of one
 //! captions file.
 //!
-//! Guarantees: the variants are the publisher's, untouched; every captions list that a master names is answered as long
-//! as its file is there, also after others have taken its place; so captions come and go without writing what is
-//! published.
+//! Guarantees: the variants are the publisher's, untouched; a captions list is answered as long as its
+//! captions are the asset's: what was taken away or replaced is gone for whoever still has an older master.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};

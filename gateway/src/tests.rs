@@ -72,6 +72,8 @@ struct World {
     asset_state: AssetState,
     visibility: &'static str,
     request_key: bool,
+    /// What the one webhook reads.
+    webhook_stream: &'static str,
     /// Of the asset, in German.
     captions: bool,
     s3: Vec<Script>,
@@ -95,6 +97,7 @@ impl Default for World {
             asset_state: AssetState::Processing,
             visibility: "private",
             request_key: false,
+            webhook_stream: "user:mine/me",
             captions: false,
             s3: Vec::new(),
             notifier: "http://127.0.0.1:1".into(),
@@ -127,7 +130,8 @@ impl World {
         if sql.contains("FROM webhook w") {
             let (tenant, owner) = (self.asset_tenant, self.asset_owner);
             let url = "https://example.com/hook";
-            return Some(json!([WEBHOOK, tenant, owner, "w", url, "", "s", 0, 1, null, 1, NOW, NOW, null, null]));
+            let stream = self.webhook_stream;
+            return Some(json!([WEBHOOK, tenant, owner, "w", url, "", stream, 0, 1, null, 1, NOW, NOW, null, null]));
         }
         if sql.contains("FROM api_key") {
             let hash = secret().hash();

@@ -15,6 +15,7 @@ use reelfleet_access::{Principal, Scope, WebhookKey};
 use reelfleet_catalog::deliveries::{Delivery, NewDelivery};
 use reelfleet_catalog::events::user_stream;
 use reelfleet_catalog::webhooks::{Change, Webhook, of_tenant};
+use reelfleet_domain::webhook::PING;
 use reelfleet_messages::{Event, EventId, WebhookId};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,8 +26,12 @@ use crate::caller::{Caller, Payload};
 use crate::paging::Page;
 use crate::problem::{Code, Problem};
 
-/// Webhooks of one user.
+/// Webhooks of one user; two made at the same moment may both get the last place.
 const MOST: i64 = 20;
+/// More than there can be of one user.
+const ALL: i64 = 1_000;
+/// Tries by hand of one webhook that wait at once.
+const PINGS: i64 = 10;
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Wanted {
@@ -52,7 +57,7 @@ pub(crate) struct Wish {
 /// One's webhooks, newest first.
 pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, Problem> {
     let principal = admitted(caller)?;
-    let found = app.catalog.webhooks_of(&principal.tenant, principal.user(), MOST).await?;
+    let found = app.catalog.webhooks_of(&principal.tenant, principal.user(), ALL).await?;
     Ok(Json(json!({ "webhooks": found.iter().map(shown).collect::<Vec<_>>(), "types": Event::LOGGED })))
 }
 
@@ -123,8 +128,12 @@ pub(crate) async fn change(
     let principal = admitted(caller)?;
     let before = controlled(&app, &principal, &id).await?;
     // Where it goes is its owner's to say; an administrator may turn it off.
-    if before.owner != principal.user() && (wish.url.is_some() || wish.events.is_some()) {
+    let only_off = wish.name.is_none() && wish.url.is_none() && wish.events.is_none() && wish.enabled == Some(false);
+    if before.owner != principal.user() && !only_off {
         return Err(Problem::not_found());
+    }
+    if wish.enabled == Some(true) {
+        may_hear(&principal, &before)?;
     }
     let named = wish.name.as_deref().map(name).transpose()?.unwrap_or_else(|| before.name.clone());
     let to = wish.url.as_deref().map(|text| url(&app, text)).transpose()?.unwrap_or_else(|| before.url.clone());
@@ -181,6 +190,9 @@ pub(crate) async fn ping(
     if !webhook.enabled {
         return Err(Problem::new(Code::WebhookOff, "turn it on first"));
     }
+    if app.catalog.pending_of(&webhook.id, PING, PINGS).await? >= PINGS {
+        return Err(Problem::new(Code::RateLimited, format!("{PINGS} tries wait already")).after(30));
+    }
     let (event, now) = (EventId::from_uuid(app.context.ids.uuid()), rfc3339(app.now()));
     let body = json!({
         "specversion": "1.0",
@@ -201,9 +213,6 @@ pub(crate) async fn ping(
     Ok((StatusCode::ACCEPTED, Json(json!({ "id": event.to_string() }))))
 }
 
-/// The type of what [`ping`] sends.
-const PING: &str = "webhook.ping.v1";
-
 /// What was sent, and what came of it: the latest event first, kept for a week.
 pub(crate) async fn deliveries(
     State(app): State<Arc<App>>,
@@ -211,7 +220,9 @@ pub(crate) async fn deliveries(
     Path(id): Path<String>,
     page: Page,
 ) -> Result<Json<Value>, Problem> {
-    let webhook = controlled(&app, &admitted(caller)?, &id).await?;
+    let principal = admitted(caller)?;
+    let webhook = controlled(&app, &principal, &id).await?;
+    may_hear(&principal, &webhook)?;
     let before = page.after::<EventId>()?;
     let found = app.catalog.deliveries_of(&webhook.id, before.as_ref(), page.one_more()).await?;
     let (found, next) = page.cut(found, |delivery| delivery.event.to_string());
@@ -224,7 +235,9 @@ pub(crate) async fn redeliver(
     caller: Caller,
     Path((id, event)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    let webhook = controlled(&app, &admitted(caller)?, &id).await?;
+    let principal = admitted(caller)?;
+    let webhook = controlled(&app, &principal, &id).await?;
+    may_hear(&principal, &webhook)?;
     let event: EventId = event.parse().map_err(|_| Problem::not_found())?;
     if app.catalog.redeliver(app.now(), &webhook.id, &event).await? {
         return Ok(StatusCode::ACCEPTED);
@@ -260,6 +273,14 @@ async fn found(app: &App, id: &str) -> Result<Webhook, Problem> {
 async fn controlled(app: &App, principal: &Principal, id: &str) -> Result<Webhook, Problem> {
     let webhook = found(app, id).await?;
     if principal.controls(&webhook.tenant, &webhook.owner) { Ok(webhook) } else { Err(Problem::not_found()) }
+}
+
+/// What a webhook of the whole tenant was sent is for administrators, whoever made it when they were one.
+fn may_hear(principal: &Principal, webhook: &Webhook) -> Result<(), Problem> {
+    if webhook.is_of_tenant() {
+        principal.require(Scope::Admin)?;
+    }
+    Ok(())
 }
 
 /// One's own: whoever has the secret can speak as we do.

@@ -28,32 +28,38 @@ const DECADES: [f64; 6] = [10.0, 100.0, 1_000.0, 10_000.0, 100_000.0, 1_000_000.
 /// So many uploads show enough.
 const ENOUGH_UPLOADS: f64 = 40_000.0;
 
+/// A number from `LEAST` to `MOST`.
+fn within<const LEAST: u32, const MOST: u32>(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| (f64::from(LEAST)..=f64::from(MOST)).contains(number));
+    number.ok_or_else(|| format!("a number from {LEAST} to {MOST}"))
+}
+
 /// Options of `simulate`.
 #[derive(Args)]
 pub struct SimulateArgs {
     /// Uploads an hour, in the mean [default: each power of ten from 10 to 1,000,000]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within::<1, 10_000_000>)]
     assets_per_hour: Vec<f64>,
     /// How the rate changes
     #[arg(long, value_enum, default_value_t = Shape::Steady)]
     shape: Shape,
     /// Simulated time [default: a day of a diurnal load, else as long as it takes to see]
-    #[arg(long, value_name = "HOURS")]
+    #[arg(long, value_name = "HOURS", value_parser = within::<1, 720>)]
     hours: Option<f64>,
     /// Chunks of an upload, in the mean: one for every 16 s of video
-    #[arg(long, default_value_t = 8.0, value_name = "N")]
+    #[arg(long, default_value_t = 8.0, value_name = "N", value_parser = within::<1, 10_000>)]
     chunks: f64,
     /// Chance that a worker is interrupted within an hour
-    #[arg(long, default_value_t = 0.05, value_name = "SHARE")]
+    #[arg(long, default_value_t = 0.05, value_name = "SHARE", value_parser = within::<0, 1>)]
     spot: f64,
     /// Seconds until a new worker takes tasks
-    #[arg(long, default_value_t = 45.0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 45.0, value_name = "SECONDS", value_parser = within::<0, 3_600>)]
     start: f64,
     /// Seconds between two decisions
-    #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 10.0, value_name = "SECONDS", value_parser = within::<1, 3_600>)]
     every: f64,
     /// A campaign beside them that makes so many times their number anew
-    #[arg(long, default_value_t = 0.0, value_name = "TIMES")]
+    #[arg(long, default_value_t = 0.0, value_name = "TIMES", value_parser = within::<0, 100>)]
     backfill: f64,
     /// Most workers of a pool [default: those of schema/scaling.json; of a sweep: none, to see what is needed]
     #[arg(long, value_name = "N")]

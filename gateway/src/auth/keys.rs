@@ -22,14 +22,16 @@ use crate::app::{App, rfc3339};
 use crate::caller::{Caller, Payload};
 use crate::problem::{Code, Problem};
 
-/// Keys of one user.
+/// Keys of one user; two made at the same moment may both get the last place.
 const MOST: i64 = 100;
+/// More than there can be of one user: what works is seen, and can be ended.
+const ALL: i64 = 1_000;
 
 /// One's keys, newest first.
 pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, Problem> {
     let principal = caller.anybody();
     person(&principal)?;
-    let keys = app.catalog.api_keys_of(&principal.tenant, principal.user(), MOST).await?;
+    let keys = app.catalog.api_keys_of(&principal.tenant, principal.user(), ALL).await?;
     Ok(Json(json!({ "keys": keys.iter().map(shown).collect::<Vec<_>>() })))
 }
 

@@ -46,7 +46,8 @@ pub(crate) async fn ask(
     }
     let review = app.catalog.review_of(&asset.id).await?.ok_or_else(Problem::not_found)?;
     if review.state != WAITING {
-        return Err(Problem::new(Code::ReviewDecided, outcome(&review)));
+        // Who decided is for reviewers to know.
+        return Err(Problem::new(Code::ReviewDecided, outcome(&Review { decided_by: None, ..review })));
     }
     Ok(Json(for_owner(&review)))
 }

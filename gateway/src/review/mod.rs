@@ -209,7 +209,7 @@ fn next_task(app: &App, asset: &Asset, job: JobId) -> NewTask {
 
 /// How it ended, or why nobody can vote, for a person.
 fn outcome(review: &Review) -> String {
-    let (by, at) = (review.decided_by.as_deref().unwrap_or("nobody"), review.decided_at.map(rfc3339));
+    let (by, at) = (review.decided_by.as_deref().unwrap_or("a reviewer"), review.decided_at.map(rfc3339));
     let at = at.unwrap_or_default();
     match review.state.as_str() {
         GRANTED => format!("already approved by {by} at {at}"),

@@ -177,18 +177,22 @@ async fn a_master_has_the_captions_that_there_are_now() {
 }
 
 #[tokio::test]
-async fn a_captions_file_has_a_list_as_long_as_it_is_there() {
+async fn captions_have_a_list_as_long_as_they_are_the_assets() {
     let length: &[_] = &[("content-length", "60")];
-    let file = Script { method: "HEAD", wants: "/captions/de-0e.vtt", status: 200, headers: length, body: "" };
-    // No row names it any more: who has loaded a master before still plays.
-    let gateway = Gateway::with(World { s3: vec![file], ..World::default() }).await;
-    let list = Request::get(live("captions/de-0e.m3u8")).body(Body::empty()).unwrap();
+    let file = |wants| Script { method: "HEAD", wants, status: 200, headers: length, body: "" };
+    let both = vec![file("/captions/de-0f.vtt"), file("/captions/de-0e.vtt")];
+    let gateway = Gateway::with(World { captions: true, s3: both, ..World::default() }).await;
+    let list = Request::get(live("captions/de-0f.m3u8")).body(Body::empty()).unwrap();
     let (status, headers, body) = gateway.raw(list).await;
     let text = String::from_utf8(body).unwrap();
     assert_eq!((status.as_u16(), &headers["cache-control"]), (200, &"public, max-age=1".parse().unwrap()));
-    assert!(text.ends_with(",\nde-0e.vtt\n#EXT-X-ENDLIST\n"), "{text}");
+    assert!(text.ends_with(",\nde-0f.vtt\n#EXT-X-ENDLIST\n"), "{text}");
     let asked = gateway.requests.lock().unwrap()[0].1.clone();
-    assert!(asked.starts_with(&format!("/reelfleet-outputs/out/{ASSET}/captions/de-0e.vtt")), "{asked}");
-    let none = Request::get(live("captions/fr-00.m3u8")).body(Body::empty()).unwrap();
-    assert_eq!(gateway.send(none).await.0, 404);
+    assert!(asked.starts_with(&format!("/reelfleet-outputs/out/{ASSET}/captions/de-0f.vtt")), "{asked}");
+    // Taken away or replaced: gone, though the file may still lie there.
+    for path in ["captions/de-0e.m3u8", "captions/de-0e.vtt", "captions/fr-00.m3u8"] {
+        let request = Request::get(live(path)).body(Body::empty()).unwrap();
+        assert_eq!(gateway.send(request).await.0, 404, "{path}");
+    }
+    assert_eq!(gateway.requests.lock().unwrap().len(), 1, "S3 was not asked");
 }

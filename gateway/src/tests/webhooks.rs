@@ -56,7 +56,29 @@ async fn the_secret_is_for_its_owner_alone() {
     };
     assert_eq!(send("GET", &path, Value::Null).await, 200);
     assert_eq!(send("PATCH", &path, json!({ "enabled": false })).await, 200);
+    assert_eq!(send("PATCH", &path, json!({ "enabled": true })).await, 404);
+    assert_eq!(send("PATCH", &path, json!({ "name": "n" })).await, 404);
     assert_eq!(send("PATCH", &path, json!({ "url": "https://example.org" })).await, 404);
     assert_eq!(send("GET", &format!("{path}/secret"), Value::Null).await, 404);
     assert_eq!(send("POST", &format!("{path}/rotate"), Value::Null).await, 404);
+}
+
+#[tokio::test]
+async fn what_a_webhook_of_the_tenant_was_sent_is_for_administrators() {
+    let path = format!("/v1/webhooks/{WEBHOOK}");
+    for (roles, opens) in [("user", false), ("admin", true)] {
+        let gateway = Gateway::with(World { roles, webhook_stream: "ops", ..mine() }).await;
+        let send = async |method: &str, path: &str, body: Value| {
+            let (status, _, answer) = gateway.send(with_token(&token(), method, path, body)).await;
+            (status.as_u16(), answer["code"].as_str().unwrap_or_default().to_owned())
+        };
+        let refused = |seen: (u16, String)| seen == (403, "scope_missing".to_owned());
+        assert_eq!(refused(send("GET", &format!("{path}/deliveries"), Value::Null).await), !opens, "{roles}");
+        let again = format!("{path}/deliveries/{EVENT}/redeliver");
+        assert_eq!(refused(send("POST", &again, Value::Null).await), !opens, "{roles}");
+        assert_eq!(refused(send("PATCH", &path, json!({ "enabled": true })).await), !opens, "{roles}");
+        // Whoever was one may still turn off, and take away, what they made.
+        assert_eq!(send("PATCH", &path, json!({ "enabled": false })).await.0, 200, "{roles}");
+        assert_eq!(send("DELETE", &path, Value::Null).await.0, 204, "{roles}");
+    }
 }

@@ -103,8 +103,19 @@ macro_rules! columns {
 }
 pub(crate) use columns;
 
+/// Where a page ends: a row of the very list, so that a cursor tells nothing of what is not in it.
+macro_rules! place {
+    ($columns:literal) => {
+        concat!(
+            "(SELECT ",
+            $columns,
+            " FROM asset WHERE id = :before AND tenant = :tenant AND (:owner = '' OR owner = :owner))"
+        )
+    };
+}
+
 macro_rules! listing {
-    ($behind:literal, $order:literal) => {
+    ($behind:expr, $order:literal) => {
         concat!(
             "SELECT ",
             columns!(),
@@ -151,16 +162,15 @@ impl Order {
             Self::Newest => listing!("id < :before", "id DESC"),
             // It begins with the name, in lower case.
             Self::Name => listing!(
-                "search > (SELECT search FROM asset WHERE id = :before) \
-                 OR (search = (SELECT search FROM asset WHERE id = :before) AND id < :before)",
+                concat!("search > ", place!("search"), " OR (search = ", place!("search"), " AND id < :before)"),
                 "search, id DESC"
             ),
             Self::Longest => listing!(
-                "(coalesce(duration_ms, -1), id) < (SELECT coalesce(duration_ms, -1), id FROM asset WHERE id = :before)",
+                concat!("(coalesce(duration_ms, -1), id) < ", place!("coalesce(duration_ms, -1), id")),
                 "coalesce(duration_ms, -1) DESC, id DESC"
             ),
             Self::Largest => {
-                listing!("(size, id) < (SELECT size, id FROM asset WHERE id = :before)", "size DESC, id DESC")
+                listing!(concat!("(size, id) < ", place!("size, id")), "size DESC, id DESC")
             }
         }
     }

@@ -119,6 +119,14 @@ impl Catalog {
         self.write(insert(now, webhook, &[made])).await.map(drop)
     }
 
+    /// How many deliveries of a type wait for a webhook; counted up to `most`.
+    pub async fn pending_of(&self, webhook: &WebhookId, kind: &str, most: i64) -> Result<i64, CatalogError> {
+        let sql = "SELECT count(*) FROM (SELECT event_id FROM webhook_delivery WHERE webhook_id = :webhook AND state = 'pending' \
+                   AND kind = :kind LIMIT :most) found";
+        let statement = Statement::new(sql).text("webhook", webhook.to_string()).text("kind", kind).int("most", most);
+        Ok(crate::store::first_int(&self.read(statement).await?)?.unwrap_or(0))
+    }
+
     /// Takes deliveries of a webhook that are due, for `lease_ms` each: of every asset the oldest that is open.
     pub async fn lease_deliveries(
         &self,

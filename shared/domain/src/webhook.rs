@@ -10,6 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Waits before the second, third … attempt (seconds), as Standard Webhooks recommends: nine waits, 75 hours in all.
 pub const PAUSES_S: [u64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
+/// The type of an event of no asset, sent once to try an endpoint.
+pub const PING: &str = "webhook.ping.v1";
 /// A receiver's `Retry-After` is honoured up to this (seconds).
 pub const LONGEST_WISH_S: u64 = 86_400;
 /// Waits are longer by up to this part of themselves, so that what failed together does not come back together.

@@ -46,5 +46,9 @@ pub async fn tell(catalog: &Catalog) {
             paged.extend(page.iter().map(|asset: &Asset| asset.id));
         }
         assert_eq!(paged, ids, "{order:?}: pages make the whole");
+        // A cursor that is not of the list tells nothing of its row.
+        let first = ids[0].to_string();
+        let mine = Listing { order, owner: Some("nobody"), before: Some(&first), ..all };
+        assert!(catalog.assets(mine).await.unwrap().is_empty());
     }
 }

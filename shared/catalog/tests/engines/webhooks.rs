@@ -75,6 +75,8 @@ pub async fn tell(catalog: &Catalog, stream: &str) {
     catalog.fan_out(&step(NOW), &now_at, head, &stretch).await.unwrap();
     assert_eq!(catalog.deliveries_of(&webhook.id, None, 10).await.unwrap().len(), 3, "an event is one delivery");
 
+    assert_eq!(catalog.pending_of(&webhook.id, "asset.ready.v1", 2).await.unwrap(), 2, "counted so far");
+
     // Of each asset the oldest alone.
     assert!(catalog.webhooks_due(NOW, 100).await.unwrap().iter().any(|due| due.id == webhook.id));
     let leased = lease(catalog, &webhook, NOW).await;
@@ -99,6 +101,8 @@ pub async fn tell(catalog: &Catalog, stream: &str) {
     assert_eq!(next[0].event, second.event);
     catalog.not_delivered(NOW + 5_002, &webhook.id, &next[0], &answer(500), None).await.unwrap();
     assert!(catalog.webhooks_due(NOW + 9_000, 100).await.unwrap().iter().all(|due| due.id != webhook.id));
+
+    assert_eq!(catalog.pending_of(&webhook.id, "asset.ready.v1", 10).await.unwrap(), 0);
 
     // The log, page by page; what has ended can be sent again.
     let page = catalog.deliveries_of(&webhook.id, None, 2).await.unwrap();

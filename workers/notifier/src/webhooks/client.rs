@@ -115,7 +115,9 @@ impl Post {
 
 /// `Retry-After` in seconds; the form with a date is as good as none.
 fn wish(headers: &HeaderMap) -> Option<u64> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 /// The beginning of what an answer says.
@@ -170,6 +172,7 @@ mod tests {
     fn the_wish_is_read_in_seconds() {
         let of = |text: &'static str| wish(&HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]));
         assert_eq!(of("120"), Some(120));
+        assert_eq!(of("99999999999999999999999"), Some(u64::MAX));
         assert_eq!(of("-1"), None);
         assert_eq!(of("Wed, 21 Oct 2015 07:28:00 GMT"), None);
     }

@@ -22,7 +22,7 @@ use reelfleet_catalog::deliveries::{Answer, Leased, NewDelivery};
 use reelfleet_catalog::mail::NewMail;
 use reelfleet_catalog::webhooks::Webhook;
 use reelfleet_catalog::{Catalog, CatalogError};
-use reelfleet_domain::webhook::{Verdict, pause_ms, verdict};
+use reelfleet_domain::webhook::{PING, Verdict, pause_ms, verdict};
 use reelfleet_fleet::Context;
 use reelfleet_fleet::clock::millis;
 use reelfleet_fleet::health::Beat;
@@ -99,8 +99,9 @@ impl Sender {
                     }
                 }
                 () = news.notified() => {}
-                _ = tick.tick() => beat.tick(),
+                _ = tick.tick() => {}
             }
+            beat.tick();
             match self.round(&busy).await {
                 Ok(due) => {
                     for webhook in due.into_iter().take(ENDPOINTS.saturating_sub(at_work.len())) {
@@ -186,7 +187,9 @@ impl Sender {
         let reply = self.post.send(&letter).await;
         let now = self.context.clock.now_ms();
         let verdict = reply.status.map_or(Verdict::Again, verdict);
-        let pause = pause_ms(&self.pauses_s, leased.attempt, self.context.ids.unit(), reply.retry_after_s);
+        // A try by hand is one try.
+        let pauses_s = if leased.kind == PING { &[][..] } else { &self.pauses_s };
+        let pause = pause_ms(pauses_s, leased.attempt, self.context.ids.unit(), reply.retry_after_s);
         let outcome = match (verdict, pause) {
             (Verdict::Taken, _) => "delivered",
             (Verdict::Gone, _) => "gone",
@@ -213,6 +216,9 @@ impl Sender {
             }
             (Verdict::Again, None) => {
                 self.catalog.not_delivered(now, &webhook.id, leased, &answer, None).await?;
+                if leased.kind == PING {
+                    return Ok(());
+                }
                 let reason = "every attempt of an event failed, and nothing else was taken meanwhile";
                 self.give_up(webhook, reason, leased.since).await
             }
