@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reelfleet_tests::clients::Clients;
+use reelfleet_tests::fleet::instance;
 use reelfleet_tests::{Events, Fleet, Options, Wanted, check, ffmpeg, hls, media, pattern};
 
 const SOON: Duration = Duration::from_secs(180);
@@ -60,12 +61,12 @@ async fn a_transcoder_killed_in_the_middle_loses_nothing() {
     let busy = format!(
         "SELECT lease_owner FROM task WHERE asset_id = '{asset}' AND kind = 'encode_chunk' AND state = 'leased'"
     );
-    let pids = fleet.pids("transcoder");
+    let names: Vec<(i64, String)> = fleet.pids("transcoder").into_iter().map(|pid| (pid, instance(pid))).collect();
     let victim = tokio::time::timeout(SOON, async {
         loop {
             let owners: BTreeSet<String> = clients.rows(&busy).await.into_iter().flatten().collect();
-            let of = |pid: &i64| owners.iter().find(|owner| owner.contains(&format!("-{pid}-"))).map(|_| *pid);
-            let at_work: Vec<i64> = pids.iter().filter_map(of).collect();
+            let at_work: Vec<i64> =
+                names.iter().filter(|(_, name)| owners.contains(name)).map(|(pid, _)| *pid).collect();
             if at_work.len() == 2 {
                 return at_work[0];
             }

@@ -23,6 +23,19 @@ pub struct Options {
     pub env: Vec<(String, String)>,
 }
 
+/// A variable of a process's environment.
+fn variable(pid: i64, name: &str) -> Option<String> {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let environment = String::from_utf8_lossy(&environment).into_owned();
+    let mut variables = environment.split('\0').filter_map(|pair| pair.split_once('='));
+    variables.find(|(found, _)| *found == name).map(|(_, value)| value.to_owned())
+}
+
+/// The name of a process in leases.
+pub fn instance(pid: i64) -> String {
+    variable(pid, "REELFLEET_INSTANCE").unwrap_or_default()
+}
+
 /// A running fleet.
 pub struct Fleet {
     /// What the ready file says.
@@ -115,12 +128,7 @@ impl Fleet {
     /// Whether these processes are ready: where each listens is in its environment.
     async fn all_ready(&self, pids: &[i64]) -> bool {
         for pid in pids {
-            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            let environment = String::from_utf8_lossy(&environment).into_owned();
-            let of = |variable: &str| {
-                let mut variables = environment.split('\0').filter_map(|pair| pair.split_once('='));
-                variables.find(|(name, _)| *name == variable).map(|(_, address)| address.to_owned())
-            };
+            let of = |name: &str| variable(*pid, name);
             // The notifier alone serves both on one port.
             let url = match of("REELFLEET_HEALTH_LISTEN").or_else(|| of("REELFLEET_NOTIFIER_LISTEN")) {
                 Some(address) => format!("http://{address}/readyz"),
