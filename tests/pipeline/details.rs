@@ -118,7 +118,10 @@ async fn captioned(clients: &Clients, url: &str, open: &str) {
     assert_eq!(clients.api(Method::GET, url, None).await.1["captions"], json!([]));
     let after = hls::master(clients, url_of_master).await;
     assert!(after.captions.is_empty() && !after.text.contains("SUBTITLES"), "{}", after.text);
-    assert_eq!(ffmpeg::cues(&list).len(), 1, "whoever watches still has them");
+    for gone in [list.clone(), list.replace(".m3u8", ".vtt")] {
+        let answer = clients.http.get(gone).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "whoever knows its name");
+    }
 }
 
 async fn original(clients: &Clients, url: &str, film: &Path) {
