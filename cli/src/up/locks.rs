@@ -77,6 +77,8 @@ fn supervisor(folder: &Path) -> anyhow::Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Stdio;
+
     use super::*;
 
     #[tokio::test]
@@ -94,7 +96,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let held = Locks::of(folder.path()).await.unwrap();
         // A process of that run, which outlives its supervisor until its standard input ends.
-        let mut left = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut cat = std::process::Command::new("cat");
+        let mut left = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // Only when it answers has it shed the descriptors that close on exec: `spawn` may return a moment before.
+        let mut echo = [0; 1];
+        left.stdin.as_mut().unwrap().write_all(b"!").unwrap();
+        left.stdout.as_mut().unwrap().read_exact(&mut echo).unwrap();
         drop(held);
         let next = Locks::of(folder.path());
         tokio::pin!(next);
