@@ -28,6 +28,12 @@ step 'unit tests, both database engines, the pipeline'
 # All of them, whatever fails: one run tells everything.
 cargo nextest run --locked --workspace --no-fail-fast
 
+# Neither uses more than one core: one beside the other.
+log=$(mktemp)
+scripts/terraform.sh all >"$log" 2>&1 &
+terraform=$!
+trap 'kill "$terraform" 2>/dev/null || true; rm -f "$log"' EXIT
+
 step 'conformance of the endpoint: boto3 and the aws CLI'
 REELFLEET_LOCAL_BIN=$REELFLEET_BIN PATH=$state/venv/bin:$PATH "$pytest" -q -p no:cacheprovider tests/conformance
 
@@ -36,7 +42,10 @@ TARGET=moto PATH=$state/venv/bin:$PATH "$pytest" -q -p no:cacheprovider \
     tests/conformance/test_sqs.py tests/conformance/test_sns.py tests/conformance/test_events.py
 
 step 'Terraform: policies, sown mistakes, and applied to our endpoint'
-scripts/terraform.sh all
+ended=0
+wait "$terraform" || ended=$?
+cat "$log"
+[ "$ended" = 0 ]
 
 step 'images'
 scripts/image.sh

@@ -18,6 +18,7 @@ mod fallback;
 mod figures;
 mod first;
 mod hostile;
+mod joints;
 mod limits;
 mod matrix;
 mod metrics;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use reelfleet_wire::{EncodeRequest, RunEndReport, VIDEO_TIMESCALE};
 
 use super::collect::Collector;
-use super::encode::Job;
+use super::encode::{self, Job};
 use crate::fail::Failure;
 use crate::ff::Frame;
 use crate::output::Output;
@@ -37,10 +37,11 @@ pub struct Counts {
     pub errors: u64,
 }
 
-/// Whether to go on.
+/// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    GoOn,
+    /// All of the span is done.
+    Whole,
     /// The time is up, and the last run is complete.
     Stop,
 }
@@ -74,6 +75,9 @@ pub struct Cutter<'a> {
     /// The frame before, kept to give it again.
     last: Option<Set>,
     frames: u64,
+    /// Frames behind the end that the encoders are to see.
+    foresight: usize,
+    ended: Option<Verdict>,
 }
 
 impl<'a> Cutter<'a> {
@@ -99,7 +103,19 @@ impl<'a> Cutter<'a> {
             runs: 0,
             last: None,
             frames: 0,
+            foresight: encode::foresight(&request.preset),
+            ended: None,
         }
+    }
+
+    /// How it ended, once it did; frames that come after that are only looked at.
+    pub fn ended(&self) -> Option<Verdict> {
+        self.ended
+    }
+
+    /// Whether the encoders have seen enough of what comes behind the end.
+    pub fn saturated(&self) -> bool {
+        self.foresight == 0
     }
 
     /// Source frames that went to the encoders.
@@ -113,7 +129,10 @@ impl<'a> Cutter<'a> {
     }
 
     /// Takes the next frame in order of time.
-    pub fn take(&mut self, set: Set, counts: Counts) -> Result<Verdict, Failure> {
+    pub fn take(&mut self, set: Set, counts: Counts) -> Result<(), Failure> {
+        if self.ended.is_some() {
+            return self.foresee(&set);
+        }
         let first = match self.run {
             None => {
                 self.border = set.ticks + self.segment;
@@ -129,8 +148,8 @@ impl<'a> Cutter<'a> {
                     if set.ticks >= self.run_border {
                         self.end_run(set.us, Some(set.us), counts)?;
                         if self.stop_after.is_some_and(|t| self.output.elapsed() >= t) {
-                            self.run = None;
-                            return Ok(Verdict::Stop);
+                            self.ended = Some(Verdict::Stop);
+                            return self.foresee(&set);
                         }
                         while self.run_border <= set.ticks {
                             self.run_border += self.run_length;
@@ -156,12 +175,32 @@ impl<'a> Cutter<'a> {
         }
         self.output.progress(set.us - self.start_us, self.frames)?;
         self.last = Some(set);
-        Ok(Verdict::GoOn)
+        Ok(())
+    }
+
+    /// A frame behind the end: rate control looks ahead, so without it the last pictures of a chunk would be worse than
+    /// those of one encode of the whole film. Nobody gets what is made of it.
+    fn foresee(&mut self, set: &Set) -> Result<(), Failure> {
+        let Some(rest) = self.foresight.checked_sub(1) else {
+            return Ok(());
+        };
+        self.foresight = rest;
+        let first = self.last.take().is_some();
+        for (i, frame) in set.frames.iter().enumerate() {
+            let mut frame = frame.share()?;
+            frame.set_pts(set.ticks);
+            self.send(i, Job::Behind { frame, first })?;
+        }
+        Ok(())
     }
 
     /// No more frames: the last one is shown until `end` (from t0, 90 kHz); `end_us` is where a continuation starts,
     /// `next_us` the time of the source's next frame.
-    pub fn finish(mut self, end: i64, end_us: i64, next_us: Option<i64>, counts: Counts) -> Result<(), Failure> {
+    pub fn finish(&mut self, end: i64, end_us: i64, next_us: Option<i64>, counts: Counts) -> Result<(), Failure> {
+        if self.ended.is_some() {
+            return Ok(());
+        }
+        self.ended = Some(Verdict::Whole);
         if self.run.is_none() {
             return Ok(());
         }

@@ -23,6 +23,22 @@ pub enum Job {
     Frame { frame: Frame, first: bool },
     /// The segment is complete; the next begins at this time.
     Cut { end: i64 },
+    /// A frame behind the last segment: looked at, never given out.
+    Behind { frame: Frame, first: bool },
+}
+
+/// How many frames x264 holds back before it decides about one (`rc-lookahead` of its presets): having seen as many
+/// behind the end, it has given out everything before it.
+pub fn foresight(preset: &str) -> usize {
+    match preset {
+        "ultrafast" | "superfast" => 0,
+        "veryfast" => 10,
+        "faster" => 20,
+        "fast" => 30,
+        "medium" => 40,
+        "slow" => 50,
+        _ => 60,
+    }
 }
 
 /// Settings that are the same for all rungs.
@@ -48,6 +64,8 @@ struct Rendition<'a> {
     pending: VecDeque<Pending>,
     samples: Vec<Sample>,
     segments: u32,
+    /// Whether frames were shown that belong to no segment.
+    behind: bool,
     collector: &'a Collector<'a>,
 }
 
@@ -108,8 +126,11 @@ fn open_x264(rung: &Rung, preset: &str, common: Common) -> Result<Codec, Failure
             ("maxrate", &maxrate),
             ("bufsize", &bufsize),
             ("forced-idr", "1"),
-            // Segments alone decide where a picture stands by itself; NAL units carry lengths, as MP4 wants them.
-            ("x264-params", "keyint=infinite:min-keyint=1:scenecut=0:open-gop=0:annexb=0"),
+            // Segments alone decide where a picture stands by itself; NAL units carry lengths, as MP4 wants them. The zone is
+            // the first picture: x264 divides the quantiser of every later keyframe by `ipratio` (1.4), its very first
+            // one's it does not, and half a second behind each border of chunks would look worse than the rest. With it a
+            // chunk has the quantisers that one encode of the whole film has.
+            ("x264-params", "keyint=infinite:min-keyint=1:scenecut=0:open-gop=0:annexb=0:zones=0,0,b=1.4"),
         ])?
         .map_err(|code| failed("does not open", code))?;
     Ok(encoder)
@@ -146,7 +167,17 @@ impl<'a> Rendition<'a> {
             &OutputHeader::Init { rendition: rung.name.clone(), codecs, width: rung.width, height: rung.height },
             &body,
         )?;
-        Ok(Self { rung, number, encoder, delay, pending: VecDeque::new(), samples: Vec::new(), segments: 0, collector })
+        Ok(Self {
+            rung,
+            number,
+            encoder,
+            delay,
+            pending: VecDeque::new(),
+            samples: Vec::new(),
+            segments: 0,
+            behind: false,
+            collector,
+        })
     }
 
     fn take(&mut self, job: Job) -> Result<(), Failure> {
@@ -159,18 +190,12 @@ impl<'a> Rendition<'a> {
                     return Err(Failure::internal("a frame before its segment"));
                 };
                 segment.frames += 1;
-                // SAFETY: the frame is valid and ours. What the source's encoder chose is forgotten.
-                unsafe {
-                    let f = frame.as_ptr();
-                    (*f).key_frame = i32::from(first);
-                    (*f).pict_type = if first {
-                        ffi::AVPictureType::AV_PICTURE_TYPE_I
-                    } else {
-                        ffi::AVPictureType::AV_PICTURE_TYPE_NONE
-                    };
-                }
-                self.encoder.send_frame(Some(&frame)).map_err(|code| failed("takes no frame", code))?;
-                self.drain()
+                self.show(&frame, first)
+            }
+            Job::Behind { frame, first } => {
+                self.behind = true;
+                // Once every segment is out there is nothing left to decide.
+                if self.pending.is_empty() { Ok(()) } else { self.show(&frame, first) }
             }
             Job::Cut { end } => {
                 if let Some(segment) = self.pending.back_mut() {
@@ -179,6 +204,18 @@ impl<'a> Rendition<'a> {
                 self.give_out()
             }
         }
+    }
+
+    fn show(&mut self, frame: &Frame, first: bool) -> Result<(), Failure> {
+        // SAFETY: the frame is valid and ours. What the source's encoder chose is forgotten.
+        unsafe {
+            let f = frame.as_ptr();
+            (*f).key_frame = i32::from(first);
+            (*f).pict_type =
+                if first { ffi::AVPictureType::AV_PICTURE_TYPE_I } else { ffi::AVPictureType::AV_PICTURE_TYPE_NONE };
+        }
+        self.encoder.send_frame(Some(frame)).map_err(|code| failed("takes no frame", code))?;
+        self.drain()
     }
 
     fn drain(&mut self) -> Result<(), Failure> {
@@ -224,9 +261,13 @@ impl<'a> Rendition<'a> {
     }
 
     fn finish(mut self) -> Result<(), Failure> {
+        if self.behind && self.pending.is_empty() {
+            // What is inside belongs to whoever encodes what comes next.
+            return Ok(());
+        }
         self.encoder.send_frame(None).map_err(|code| failed("does not end", code))?;
         self.drain()?;
-        if !self.pending.is_empty() || !self.samples.is_empty() {
+        if !self.pending.is_empty() || (!self.behind && !self.samples.is_empty()) {
             return Err(Failure::encode("x264 kept frames back"));
         }
         Ok(())

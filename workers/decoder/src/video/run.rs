@@ -78,7 +78,11 @@ pub fn run(input: &mut Input, request: &EncodeRequest, output: &Output) -> Resul
             expected: BinaryHeap::new(),
             frames: 0,
         };
-        let decoded = pipeline.decode();
+        let decoded = match (pipeline.decode(), pipeline.ended()) {
+            // All that was asked for has been decoded: that the source breaks behind it is not this span's trouble.
+            (Err(_), Some(verdict)) => Ok(verdict),
+            (decoded, _) => decoded,
+        };
         // Dropping the cutter hangs up, whatever happened, so that the rungs end.
         drop(pipeline.cutter.take());
         let (frames, counts) = (pipeline.frames, pipeline.counts);
@@ -94,7 +98,7 @@ pub fn run(input: &mut Input, request: &EncodeRequest, output: &Output) -> Resul
             (Some(failure), Err(decoding)) if decoding.code == FailCode::Encode => Err(failure),
             (_, Err(failure)) => Err(failure),
             (None, Ok(verdict)) => {
-                Ok(Totals { end: verdict == Verdict::GoOn, frames, packets: counts.packets, errors: counts.errors })
+                Ok(Totals { end: verdict == Verdict::Whole, frames, packets: counts.packets, errors: counts.errors })
             }
         }
     })
@@ -200,7 +204,7 @@ struct Pipeline<'a> {
     cutter: Option<Cutter<'a>>,
     output: &'a Output,
     clock: Clock,
-    /// Times of frames that are in the filters; `false` for those that only help the deinterlacer.
+    /// Times of frames that are in the filters; `false` for those that only help the deinterlacer before the span.
     waiting: VecDeque<(Moment, bool)>,
     /// The first frame behind the span.
     next: Option<Moment>,
@@ -221,6 +225,19 @@ enum Step {
 }
 
 impl Pipeline<'_> {
+    /// How the span ended, once it did: what is decoded after that is only for the encoders to look ahead.
+    fn ended(&self) -> Option<Verdict> {
+        self.cutter.as_ref().and_then(Cutter::ended)
+    }
+
+    /// Whether nobody needs another frame.
+    fn settled(&self) -> Step {
+        match self.cutter.as_ref().filter(|cutter| cutter.saturated()).and_then(Cutter::ended) {
+            Some(verdict) => Step::Over(verdict),
+            None => Step::More,
+        }
+    }
+
     fn decode(&mut self) -> Result<Verdict, Failure> {
         let pre_roll = if self.request.deinterlace { PRE_ROLL_US } else { 0 };
         let need_us = self.request.start_us + self.request.t0_us - pre_roll;
@@ -308,8 +325,8 @@ impl Pipeline<'_> {
 
     /// Pictures before the span may refer to what was not read; that is no damage.
     fn count_error(&mut self) {
-        let inside = self.request.start_us == 0 || self.frames > 0 || self.waiting.iter().any(|(_, counted)| *counted);
-        self.counts.errors += u64::from(inside);
+        let begun = self.request.start_us == 0 || self.frames > 0 || self.waiting.iter().any(|(_, counted)| *counted);
+        self.counts.errors += u64::from(begun && self.ended().is_none());
     }
 
     /// Gives the decoder one packet, or the end; answers whether it was the end.
@@ -355,22 +372,22 @@ impl Pipeline<'_> {
         }
         let behind = self.request.end_us.is_some_and(|end| moment.us >= end);
         let counted = moment.us >= start && !behind;
-        if counted && (moment.invented || frame.is_damaged()) {
+        if counted && self.ended().is_none() && (moment.invented || frame.is_damaged()) {
             self.counts.errors += 1;
         }
-        if behind {
+        if behind && self.next.is_none() {
             self.next = Some(moment);
-            if !self.request.deinterlace {
-                return self.finish().map(Step::Over);
+            if self.request.deinterlace {
+                // The deinterlacer makes the last frame of the span with it.
+                let step = self.filter(frame, moment, false)?;
+                return if step == Step::More { self.finish() } else { Ok(step) };
+            }
+            let step = self.finish()?;
+            if step != Step::More {
+                return Ok(step);
             }
         }
-        if let Step::Over(verdict) = self.filter(frame, moment, counted)? {
-            return Ok(Step::Over(verdict));
-        }
-        if behind {
-            return self.finish().map(Step::Over);
-        }
-        Ok(Step::More)
+        self.filter(frame, moment, counted || behind)
     }
 
     fn filter(&mut self, frame: &mut Frame, moment: Moment, counted: bool) -> Result<Step, Failure> {
@@ -408,7 +425,7 @@ impl Pipeline<'_> {
                     moment.ticks
                 )));
             }
-            if counted {
+            if counted && self.ended().is_none() {
                 self.settle(moment.us);
             }
             let Some(cutter) = self.cutter.as_mut().filter(|_| counted) else {
@@ -420,10 +437,11 @@ impl Pipeline<'_> {
                 us: moment.us,
                 frames,
             };
-            let verdict = cutter.take(set, self.counts)?;
+            cutter.take(set, self.counts)?;
             self.frames = cutter.frames();
-            if verdict == Verdict::Stop {
-                return Ok(Step::Over(Verdict::Stop));
+            let step = self.settled();
+            if step != Step::More {
+                return Ok(step);
             }
         }
         Ok(Step::More)
@@ -442,18 +460,22 @@ impl Pipeline<'_> {
     }
 
     fn end_of_source(&mut self) -> Result<Verdict, Failure> {
-        self.finish()
+        match self.finish()? {
+            Step::Over(verdict) => Ok(verdict),
+            _ => Ok(self.ended().unwrap_or(Verdict::Whole)),
+        }
     }
 
     /// Flushes the filters and ends the last segment: at the next frame of the source where there is one, else when
     /// the last frame has been shown.
-    fn finish(&mut self) -> Result<Verdict, Failure> {
-        if let Step::Over(verdict) = self.flush_filters()? {
-            return Ok(verdict);
+    fn finish(&mut self) -> Result<Step, Failure> {
+        let step = self.flush_filters()?;
+        if step != Step::More || self.ended().is_some() {
+            return Ok(step);
         }
         self.settle(i64::MAX);
-        let Some(cutter) = self.cutter.take() else {
-            return Ok(Verdict::GoOn);
+        let Some(cutter) = &mut self.cutter else {
+            return Ok(Step::More);
         };
         let (end, end_us) = match (self.next, self.clock.last) {
             (Some(next), _) => (next.ticks, next.us),
@@ -465,6 +487,6 @@ impl Pipeline<'_> {
         };
         let end_us = self.request.end_us.unwrap_or(end_us);
         cutter.finish(end, end_us, self.next.map(|next| next.us), self.counts)?;
-        Ok(Verdict::GoOn)
+        Ok(self.settled())
     }
 }
