@@ -14,7 +14,7 @@ ASSETS ?= 1000
 KILLS ?= 200
 EVERY_MS ?= 4000
 
-.PHONY: help setup setup-test web screenshots build media demo up chaos test test-long terraform-check image-check fuzz check fmt clean
+.PHONY: help setup setup-test web screenshots build media demo up chaos test test-long terraform-check image-check fuzz bench check fmt clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,11 @@ fuzz: setup ## one fuzz target, for a while: TARGET=… SECONDS=…; targets are
 	mkdir -p fuzz/corpus/$(TARGET)
 	RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $(if $(filter $(TARGET),upload playback_path last_event_id),--features fleet) \
 	    $(TARGET) fuzz/corpus/$(TARGET) fuzz/seeds/$(TARGET) -- -max_total_time=$(SECONDS) -timeout=5 -rss_limit_mb=2048
+
+bench: setup web ## measure against what people use instead: docs/benchmarks.md; ONLY=rows ROUNDS=…
+	@scripts/setup.sh bench
+	cargo build --locked --release -p reelfleet-cli -p reelfleet-decoder -p reelfleet-bench
+	bench/run.py $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 screenshots: build $(MEDIA) ## the two pictures that README shows: docs/screenshots
 	@scripts/setup.sh test

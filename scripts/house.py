@@ -27,6 +27,7 @@ ARROWS = {
     "gateway": SHARED,
     "cli": SHARED | WORKERS | {"gateway", "local"},
     "tests": {"messages", "wire"},
+    "bench": SHARED | {"wire", "decoder"},
     **{worker: SHARED for worker in WORKERS},
 }
 

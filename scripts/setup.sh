@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing on a Debian 12 machine: `setup.sh build|web|test|media`. Safe to repeat.
+# Installs what is missing on a Debian 12 machine: `setup.sh build|web|test|media|bench`. Safe to repeat.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 state=.reelfleet
@@ -110,10 +110,31 @@ test_tools() {
     fi
 }
 
+# What the bench compares with: tools of Debian, and those that PyPI has in newer versions.
+bench_tools() {
+    build
+    media
+    debian curl ffmpeg ffmpegthumbnailer libvips-tools wrk
+    if ! cmp -s bench/requirements.txt "$state/bench/venv/requirements.txt"; then
+        say "installing what the bench compares with"
+        command -v python3 >/dev/null || debian python3
+        mkdir -p "$state/bench"
+        python3 -m venv "$state/bench/venv" 2>/dev/null || { debian python3-venv && python3 -m venv "$state/bench/venv"; }
+        "$state/bench/venv/bin/pip" install --quiet --disable-pip-version-check -r bench/requirements.txt
+        cp bench/requirements.txt "$state/bench/venv/requirements.txt"
+    fi
+    if ! cmp -s bench/sockets/package-lock.json "$state/bench/sockets.lock" || [ ! -d bench/sockets/node_modules ]; then
+        npm_missing
+        (cd bench/sockets && npm ci --no-audit --no-fund --silent >&2)
+        cp bench/sockets/package-lock.json "$state/bench/sockets.lock"
+    fi
+}
+
 case "${1:-}" in
     build) build ;;
     web) web ;;
     media) media ;;
     test) test_tools ;;
-    *) die "usage: setup.sh build|web|media|test" ;;
+    bench) bench_tools ;;
+    *) die "usage: setup.sh build|web|media|test|bench" ;;
 esac

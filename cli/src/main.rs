@@ -12,6 +12,7 @@ mod demo;
 mod dlq;
 mod doctor;
 mod env;
+mod estimate;
 mod health;
 mod http_client;
 mod lifeline;
@@ -23,6 +24,7 @@ mod private_file;
 mod replay;
 mod scale;
 mod simulate;
+mod spent;
 mod status;
 mod table;
 mod up;
@@ -60,6 +62,8 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Upload files and watch until they are ready
     Upload(upload::UploadArgs),
+    /// Say what a file will take and cost, before it is uploaded
+    Estimate(estimate::EstimateArgs),
     /// List assets; show one, with where it plays
     Assets(assets::AssetsArgs),
     /// Print what a shell needs to use a running `reelfleet up`, for eval
@@ -80,6 +84,10 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Make anew what landed before a date, behind everything else
     Backfill(backfill::BackfillArgs),
+    /// Show what was estimated and spent, by tenant and day
+    Spent(spent::SpentArgs),
+    /// Say what a tenant may start within a day: what is beyond waits
+    Budget(spent::BudgetArgs),
     /// Simulate the fleet: workers, latencies and backlogs by rate of uploads
     Simulate(simulate::SimulateArgs),
     /// Show dead letters, send them back, throw them away
@@ -145,6 +153,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Retry(args) => replay::retry(args).await?,
         Command::Replay(args) => replay::replay(args).await?,
         Command::Backfill(args) => backfill::run(args).await?,
+        Command::Estimate(args) => estimate::run(args).await?,
+        Command::Spent(args) => spent::spent(args).await?,
+        Command::Budget(args) => spent::budget(args).await?,
         Command::Simulate(args) => simulate::run(&args)?,
         Command::Dlq(args) => dlq::run(args).await?,
         Command::Health(args) => health::run(args).await?,

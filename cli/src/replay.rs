@@ -111,17 +111,18 @@ impl Operator {
         self.catalog.asset(id).await?.with_context(|| format!("there is no asset {id}"))
     }
 
-    fn task(&self, asset: &Asset, job: JobId, work: Task) -> NewTask {
+    /// It goes on in the trace of the upload.
+    async fn task(&self, asset: &Asset, job: JobId, work: Task) -> anyhow::Result<NewTask> {
         let envelope = TaskEnvelope {
             v: VERSION,
             task: TaskId::from_uuid(self.context.ids.uuid()),
             job,
             tenant: asset.tenant.clone(),
             cost_s: SMALL_COST_S,
-            traceparent: None,
+            traceparent: self.catalog.trace_of(&asset.id).await?,
             work,
         };
-        NewTask { envelope, place: None, armed: true, backfill: false }
+        Ok(NewTask { envelope, place: None, armed: true, backfill: false })
     }
 
     /// A new generation, beside the present one.
@@ -129,10 +130,11 @@ impl Operator {
         let number = self.catalog.next_generation(&asset.id).await?;
         let job = JobId::from_uuid(self.context.ids.uuid());
         let target = AssetTask { asset: asset.id, generation: u32::try_from(number)? };
-        let first = self.task(asset, job, Task::PlanRenditions(target));
+        let first = self.task(asset, job, Task::PlanRenditions(target)).await?;
         let remake = Remake { asset: asset.id, job, generation: number, first: &first };
         let queued = Event::JobQueued(JobFact { asset: asset.id, job, code: None });
-        let emissions = [self.context.emission(&asset.tenant, &asset.owner, None, queued)];
+        let trace = first.envelope.traceparent.clone();
+        let emissions = [self.context.emission(&asset.tenant, &asset.owner, trace, queued)];
         let begun = self.catalog.remake(&self.context.step(), &remake, Vec::new(), &emissions).await;
         match begun {
             Err(error) if error.is_conflict() => bail!("{} is being made anew already", asset.id),
@@ -144,7 +146,7 @@ impl Operator {
     async fn add(&self, asset: &Asset, work: impl FnOnce(AssetTask) -> Task) -> anyhow::Result<()> {
         let job = self.catalog.present_job(&asset.id).await?.context("its job is gone")?;
         let target = AssetTask { asset: asset.id, generation: u32::try_from(asset.generation)? };
-        let task = self.task(asset, job, work(target));
+        let task = self.task(asset, job, work(target)).await?;
         Ok(self.catalog.add_task(&self.context.step(), &asset.id, &task).await?)
     }
 }

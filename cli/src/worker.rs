@@ -12,7 +12,7 @@ use reelfleet_events::{Outlet, Progress, Relay};
 use reelfleet_fleet::clock::millis;
 use reelfleet_fleet::{Config, Context};
 use reelfleet_gateway::GatewayOptions;
-use reelfleet_telemetry::Format;
+use reelfleet_telemetry::{Format, Tracing};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -203,12 +203,15 @@ struct Running {
     paused: AbortOnDropHandle<()>,
     /// Stops relay and health listener, after the role.
     stop: CancellationToken,
+    /// Spans; the last of them leave at the end.
+    tracing: Tracing,
 }
 
 impl Running {
     async fn start(process: Process, name: &'static str) -> anyhow::Result<Self> {
         reelfleet_telemetry::init(name, process.log_format)?;
         let context = Context::from_config(process.config, name).await?;
+        let tracing = Tracing::start(name, &context.instance)?;
         context.shutdown.listen()?;
         lifeline::watch(&context.shutdown, lifeline::Then::Abort)?;
         let catalog = catalog(&context);
@@ -218,12 +221,12 @@ impl Running {
         let outlet = outlet(&context, &catalog);
         let stop = CancellationToken::new();
         let relay = tokio::spawn(Relay::new(outlet.clone()).run(stop.clone()));
-        Ok(Self { context, catalog, outlet, relay, paused, stop })
+        Ok(Self { context, catalog, outlet, relay, paused, stop, tracing })
     }
 
     /// Does the work, then lets the surroundings end.
     async fn until_drained(self, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-        let Self { context, relay, stop, paused: _paused, .. } = self;
+        let Self { context, relay, stop, paused: _paused, tracing, .. } = self;
         let address = context.config.health_listen;
         let (health, until) = (context.health.clone(), stop.clone());
         let listener = async move {
@@ -245,7 +248,9 @@ impl Running {
         };
         let ended_by_itself = outcome.is_ok() && !context.shutdown.is_draining();
         stop.cancel();
-        relay.await?;
+        let relayed = relay.await;
+        tracing.end().await;
+        relayed?;
         outcome?;
         if ended_by_itself {
             bail!("it ended although nobody asked it to");

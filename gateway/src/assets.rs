@@ -21,10 +21,10 @@ use crate::asset_view::{Playback, full, listed, summary};
 use crate::caller::{Caller, text_of};
 use crate::captions;
 use crate::deletion::deletion;
-use crate::explore;
 use crate::paging::{self, Page};
 use crate::problem::{Code, Problem};
 use crate::review::again;
+use crate::{estimates, explore};
 
 /// Characters that can be looked for.
 const MAX_TEXT: usize = 200;
@@ -140,6 +140,7 @@ pub(crate) async fn show(
     shown["captions"] = captions::of(&app, &asset, playback.as_ref()).await?;
     shown["deletion"] = deletion(&app, &asset).await?;
     shown["review"] = again::of(&app, &asset).await?;
+    (shown["estimate"], shown["spent"]) = estimates::beside(&app, &asset).await?;
     Ok(with_etag(&headers, shown.to_string()))
 }
 

@@ -13,6 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode_str;
 use reelfleet_telemetry::HttpServed;
+use reelfleet_telemetry::trace::Span;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -20,6 +21,8 @@ use crate::app::App;
 use crate::problem::{Code, Problem};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// W3C Trace Context.
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Until the head of the answer; bodies have their own watch.
 const LIMIT: Duration = Duration::from_secs(30);
 /// S3 puts the parts of the largest objects together for minutes.
@@ -30,8 +33,27 @@ pub(crate) const COMPLETION_ROUTE: &str = "/v1/uploads/{id}/complete";
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId(pub(crate) Arc<str>);
 
-/// The outermost layer.
-pub(crate) async fn front(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+/// The outermost layer: a call of the API is a span, of the caller's trace if it names one. Playback is not: every segment
+/// would be one.
+pub(crate) async fn front(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().filter(|route| route.as_str().starts_with("/v1/"));
+    let span = match route {
+        Some(route) => {
+            let from = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
+            Span::server(known(request.method()), route.as_str(), from)
+        }
+        None => Span::none(),
+    };
+    let response = span.clone().within(answer(app, request, next)).await;
+    let status = response.status();
+    span.set("http.response.status_code", u32::from(status.as_u16()));
+    if status.is_server_error() {
+        span.fail("server_error");
+    }
+    response
+}
+
+async fn answer(app: Arc<App>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id: Arc<str> = app.context.ids.token().into();
     request.extensions_mut().insert(RequestId(id.clone()));
@@ -105,7 +127,7 @@ pub(crate) async fn cors(State(app): State<Arc<App>>, request: Request, next: Ne
                 (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, PUT, DELETE"),
                 (
                     header::ACCESS_CONTROL_ALLOW_HEADERS,
-                    "authorization, content-type, idempotency-key, if-match, if-none-match",
+                    "authorization, content-type, idempotency-key, if-match, if-none-match, traceparent",
                 ),
                 (header::ACCESS_CONTROL_MAX_AGE, "600"),
             ] {

@@ -17,6 +17,7 @@ mod caller;
 mod captions;
 mod deletion;
 mod details;
+mod estimates;
 mod explore;
 mod front;
 #[cfg(any(test, fuzzing))]

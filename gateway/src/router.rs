@@ -15,8 +15,8 @@ use crate::front::{COMPLETION_ROUTE, cors, front};
 use crate::problem::{Code, Problem};
 use crate::serve::Peer;
 use crate::{
-    assets, auth, captions, deletion, details, explore, history, limits, notices, openapi, ops, playback, proxy,
-    review, sources, tickets, uploads, web, webhooks,
+    assets, auth, captions, deletion, details, estimates, explore, history, limits, notices, openapi, ops, playback,
+    proxy, review, sources, tickets, uploads, web, webhooks,
 };
 
 /// All of the gateway.
@@ -27,6 +27,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/uploads/{id}/parts", post(uploads::sign_parts))
         .route(COMPLETION_ROUTE, post(uploads::complete))
         .route("/v1/limits", get(limits::show))
+        .route("/v1/estimates", post(estimates::ask))
         .route("/v1/assets", get(assets::list))
         .route("/v1/assets/{id}", get(assets::show).delete(deletion::remove).patch(details::edit))
         .route("/v1/assets/{id}/captions/{language}", put(captions::put).delete(captions::remove))
@@ -64,6 +65,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/ops/letters", get(ops::letters::list))
         .route("/v1/ops/letters/redrive", post(ops::letters::redrive))
         .route("/v1/ops/letters/discard", post(ops::letters::discard))
+        .route("/v1/ops/spent", get(ops::spent::show))
+        .route("/v1/ops/budgets/{tenant}", put(ops::spent::set))
         .route("/v1/ops/jobs", get(ops::jobs::list))
         .route("/v1/ops/assets/{id}/timeline", get(ops::jobs::timeline))
         .route_layer(from_fn_with_state(app.clone(), authenticate));

@@ -121,7 +121,7 @@ fn field(value: &Value) -> Value {
 impl World {
     /// The row that a statement finds, if it finds one.
     fn row(&self, sql: &str) -> Option<Value> {
-        if sql.contains("FROM picture") {
+        if sql.contains("FROM picture") || sql.contains("job_cost") || sql.contains("FROM speed") {
             return None;
         }
         if sql.contains("FROM caption") {
@@ -167,6 +167,7 @@ impl World {
                     null,
                     null,
                     self.sums.then_some("sha256"),
+                    null,
                     self.upload_state,
                     NOW,
                     NOW + 60_000

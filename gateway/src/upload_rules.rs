@@ -11,6 +11,7 @@ use reelfleet_objects::Part;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use crate::estimates::Known;
 use crate::problem::{Code, Problem};
 
 /// Part URLs signed by one call.
@@ -41,6 +42,8 @@ pub(crate) struct NewUpload {
     fingerprint: Option<String>,
     /// `sha256`: every part will bring its SHA-256.
     checksum: Option<String>,
+    /// What the client knows of it, for the estimate alone.
+    known: Option<Known>,
 }
 
 /// An upload that may be made.
@@ -56,6 +59,11 @@ pub(crate) struct Announced {
 }
 
 impl NewUpload {
+    /// What the client knows of it.
+    pub(crate) fn known(&mut self) -> Known {
+        self.known.take().unwrap_or_default()
+    }
+
     /// Checks it all.
     pub(crate) fn check(self, policy: &Policy) -> Result<Announced, Problem> {
         let invalid = |detail: &str| Problem::new(Code::InvalidRequest, detail);

@@ -15,13 +15,18 @@ use reelfleet_access::{Principal, Scope};
 use reelfleet_catalog::CatalogError;
 use reelfleet_catalog::uploads::Upload;
 use reelfleet_domain::upload::parts_total;
+use reelfleet_fleet::trace;
+use reelfleet_messages::trace::TraceParent;
 use reelfleet_messages::{AssetId, UploadId};
 use reelfleet_objects::{MAX_EXPIRY, ObjectError, ObjectHead, Part, PutTerms, head};
+use reelfleet_telemetry::trace::link;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::app::{App, rfc3339};
 use crate::caller::{Caller, Payload};
+use crate::estimates;
+use crate::front::TRACEPARENT;
 use crate::limits;
 use crate::problem::{Code, Problem};
 use crate::upload_rules::{
@@ -39,10 +44,11 @@ pub(crate) async fn create(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
-    Payload(asked): Payload<NewUpload>,
+    Payload(mut asked): Payload<NewUpload>,
 ) -> Result<Response, Problem> {
     let principal = caller.with(Scope::UploadsWrite)?;
     let request_key = idempotency_key(headers.get("idempotency-key"))?;
+    let known = asked.known();
     let announced = asked.check(&app.context.config.policy(&principal.tenant))?;
     if let Some(key) = request_key
         && let Some(first) = find_request(&app, &principal, key).await?
@@ -50,7 +56,8 @@ pub(crate) async fn create(
         return repeated(&app, &first, &announced).await;
     }
     limits::check_room(&app, &principal.tenant, announced.size).await?;
-    let upload = plan(&app, &principal, &announced, request_key)?;
+    let estimate = estimates::of(&app, announced.size, &announced.content_type, &known).await?;
+    let upload = Upload { traceparent: trace_of(&headers), ..plan(&app, &principal, &announced, request_key)? };
     let upload = begin(&app, upload, announced.sha256).await?;
     match app.catalog.reserve_upload(&app.context.step(), &upload).await {
         Ok(()) => {}
@@ -70,8 +77,16 @@ pub(crate) async fn create(
         }
     }
     let location = format!("/v1/uploads/{}", upload.id);
-    let body = Json(shown(&upload, Some(&[])));
+    let mut body = shown(&upload, Some(&[]));
+    body["estimate"] = estimate;
+    let body = Json(body);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], body).into_response())
+}
+
+/// The trace that what lands goes on with: this request's, or the caller's where no spans are sent.
+fn trace_of(headers: &HeaderMap) -> Option<TraceParent> {
+    let callers = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    trace::going_on(callers.and_then(|text| TraceParent::try_from(text.to_owned()).ok()).as_ref())
 }
 
 /// The row of a new upload: id, asset and key are ours, tenant and owner the key's.
@@ -99,6 +114,7 @@ fn plan(app: &App, principal: &Principal, announced: &Announced, request_key: Op
         fingerprint: announced.fingerprint.clone(),
         request_key: request_key.map(str::to_owned),
         checksum: announced.sha256.then(|| SHA256.to_owned()),
+        traceparent: None,
         state: "open".to_owned(),
         created_at: now,
         expires_at: now.saturating_add(app.options.upload_ttl_ms),
@@ -350,6 +366,10 @@ pub(crate) async fn abort(
 pub(crate) async fn own(app: &App, principal: &Principal, id: &str) -> Result<Upload, Problem> {
     let id: UploadId = id.parse().map_err(|_| Problem::not_found())?;
     let upload = app.catalog.upload(&id).await?;
+    // A later request about it may be another trace.
+    if let Some(begun) = upload.as_ref().and_then(|upload| upload.traceparent.as_ref()) {
+        link(begun.as_str());
+    }
     upload.filter(|upload| principal.controls(&upload.tenant, &upload.owner)).ok_or_else(Problem::not_found)
 }
 

@@ -113,6 +113,7 @@ CREATE TABLE upload (
     fingerprint  TEXT,
     request_key  TEXT,
     checksum     TEXT,
+    traceparent  TEXT,
     state        TEXT NOT NULL,
     op_id        TEXT NOT NULL,
     created_at   BIGINT NOT NULL,
@@ -575,6 +576,55 @@ CREATE TABLE campaign_job (
     campaign     TEXT NOT NULL
 );
 CREATE INDEX campaign_jobs ON campaign_job (campaign);
+
+-- What jobs are expected to take, and what they took. `day` (UTC, counted from the epoch) is the one whose budget holds a
+-- job's estimate: without it, it has not started. Money is in millionths of the price file's currency.
+CREATE TABLE job_cost (
+    job_id       TEXT PRIMARY KEY,
+    asset_id     TEXT NOT NULL,
+    tenant       TEXT NOT NULL,
+    estimate     TEXT,
+    micros       BIGINT NOT NULL,
+    day          BIGINT,
+    parked_at    BIGINT,
+    cpu_ms       BIGINT NOT NULL,
+    source_bytes BIGINT NOT NULL DEFAULT 0,
+    output_bytes BIGINT NOT NULL,
+    puts         BIGINT NOT NULL,
+    gets         BIGINT NOT NULL,
+    tasks        BIGINT NOT NULL,
+    created_at   BIGINT NOT NULL,
+    updated_at   BIGINT NOT NULL
+);
+CREATE INDEX job_cost_day ON job_cost (day, tenant);
+CREATE INDEX job_cost_parked ON job_cost (tenant, parked_at) WHERE parked_at IS NOT NULL;
+
+-- Estimates of what a tenant started on a day, together.
+CREATE TABLE tenant_day (
+    tenant       TEXT NOT NULL,
+    day          BIGINT NOT NULL,
+    started      BIGINT NOT NULL,
+    PRIMARY KEY (tenant, day)
+);
+
+-- What a tenant may start within a day. Who has no row may start everything.
+CREATE TABLE budget (
+    tenant       TEXT PRIMARY KEY,
+    micros       BIGINT NOT NULL,
+    changed_by   TEXT NOT NULL,
+    changed_at   BIGINT NOT NULL
+);
+
+-- What was measured of each kind of work, the older the less, beside what the model says of the same work.
+CREATE TABLE speed (
+    kind         TEXT PRIMARY KEY,
+    samples      BIGINT NOT NULL,
+    cpu_ms       BIGINT NOT NULL,
+    model_ms     BIGINT NOT NULL,
+    bytes        BIGINT NOT NULL,
+    model_bytes  BIGINT NOT NULL,
+    updated_at   BIGINT NOT NULL
+);
 
 -- Facts about the installation: the epoch of the event log's positions.
 CREATE TABLE installation (

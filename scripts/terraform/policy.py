@@ -258,7 +258,7 @@ def known_variables(root):
         path.read_text() for folder in ("shared", "workers", "gateway", "cli")
         for path in (root / folder).rglob("*.rs") if "target" not in path.parts
     )
-    return set(re.findall(r'"(REELFLEET_[A-Z0-9_]+)"', text)) | {"AWS_REGION"}
+    return set(re.findall(r'"((?:REELFLEET|OTEL)_[A-Z0-9_]+)"', text)) | {"AWS_REGION"}
 
 
 def known_roles(root):

@@ -6,6 +6,7 @@
 
 pub mod boxes;
 pub mod clients;
+pub mod collector;
 pub mod events;
 pub mod exact;
 pub mod faulty;

@@ -8,6 +8,7 @@ import { Icon } from "./parts/icon";
 import { Bar, Pill } from "./parts/ui";
 import { toast } from "./parts/toast";
 import { choose, dropped, uploader, useUploads } from "./uploads";
+import { words as priceInWords } from "./upload/estimate";
 import type { Item } from "./upload/uploader";
 
 const MOVING = ["queued", "starting", "sending", "completing"];
@@ -124,6 +125,7 @@ function Entry({ item }: { item: Item }) {
           </span>
         )}
       </div>
+      {item.estimate && phase !== "failed" && <p className="small quiet">{priceInWords(item.estimate)}</p>}
       {item.problem && <p className="small" role="alert">{item.problem}</p>}
       {phase === "unfinished" && (
         <div>

@@ -31,6 +31,8 @@ export function meant({ type, data }: Happened): Meant | null {
     case "asset.refused.v1":
       // A rejection has a line of its own.
       return data.code === "rejected" ? null : { icon: "stop", tone: "bad", words: `was refused${detail(data)}`, own: false };
+    case "asset.parked.v1":
+      return { icon: "clock", tone: "warn", words: `waits for the budget${detail(data)}`, own: false };
     case "approval.requested.v1":
       return { icon: "clock", tone: "warn", words: "waits for a review", own: false };
     case "approval.granted.v1":

@@ -19,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A person who waits hears of it so often at most.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 /// States in which an asset stays.
-const ENDS: [&str; 5] = ["ready", "refused", "failed", "deleted", "awaiting_approval"];
+const ENDS: [&str; 6] = ["ready", "refused", "failed", "deleted", "awaiting_approval", "parked"];
 
 /// How far the fleet is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

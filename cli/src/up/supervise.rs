@@ -287,6 +287,10 @@ impl Shared {
                 command.env_remove(name);
             }
         }
+        // One name for all of them would make one service of all of them.
+        if let Some(name) = std::env::var("OTEL_SERVICE_NAME").ok().filter(|name| !name.is_empty()) {
+            command.env("OTEL_SERVICE_NAME", format!("{name}-{}", spec.role));
+        }
         command.env("REELFLEET_INSTANCE", instance);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.envs(spec.env.iter().map(|(name, value)| (name, value)));

@@ -227,6 +227,11 @@ impl Api {
         }
     }
 
+    /// What an upload of these facts will take and cost.
+    pub async fn estimate(&self, facts: &Value) -> Result<Value, ApiError> {
+        self.call(Method::POST, "/v1/estimates", Some(facts), None, LIMIT).await
+    }
+
     /// A ticket for one WebSocket.
     pub async fn ticket(&self) -> Result<String, ApiError> {
         let answer: Value = self.call(Method::POST, "/v1/realtime/tickets", Some(&json!({})), None, LIMIT).await?;

@@ -7,6 +7,7 @@ pub(crate) mod controls;
 pub(crate) mod jobs;
 pub(crate) mod letters;
 pub(crate) mod overview;
+pub(crate) mod spent;
 
 use reelfleet_access::Principal;
 use reelfleet_catalog::audit::AuditEntry;

@@ -15,14 +15,14 @@ pub(crate) mod link;
 use reelfleet_catalog::approval::{DECLINED, EXPIRED, GRANTED, Review, WAITING};
 use reelfleet_catalog::assets::Asset;
 use reelfleet_catalog::audit::AuditEntry;
-use reelfleet_catalog::tasks::NewTask;
-use reelfleet_catalog::votes::{Ballot, Vote};
+use reelfleet_catalog::costs::Started;
+use reelfleet_catalog::votes::{Ballot, Next, Vote};
 use reelfleet_catalog::{CatalogError, Emission};
 use reelfleet_domain::AssetState;
 use reelfleet_domain::approval::OnReject;
 use reelfleet_messages::event::{ApprovalDeclined, ApprovalFact, AssetDeleting, AssetStopped, JobFact, ReasonCode};
-use reelfleet_messages::task::{AssetTask, Task, TaskEnvelope, VERSION};
-use reelfleet_messages::{Event, JobId, ReviewId, TaskId};
+use reelfleet_messages::{Event, JobId, ReviewId};
+use reelfleet_telemetry::trace::link;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -166,10 +166,35 @@ async fn decide(
     if review.given.saturating_add(1) < review.needed {
         return app.catalog.count_approval(&step, review, &ballot).await;
     }
-    let granted = Event::ApprovalGranted(ApprovalFact { asset: asset.id, review: review.id });
-    let queued = Event::JobQueued(JobFact { asset: asset.id, job, code: None });
-    let emissions = [emission(app, asset, granted).to_reviewers(), emission(app, asset, queued)];
-    app.catalog.grant(&step, review, &ballot, next_task(app, asset, job), &emissions).await
+    // The upload's trace goes on; the reviewer's is another, and knows of it.
+    let began = app.catalog.trace_of(&asset.id).await?;
+    if let Some(began) = &began {
+        link(began.as_str());
+    }
+    let micros = app.catalog.estimate_of(&job).await?;
+    let mut start = match micros {
+        Some(micros) => Some(app.context.may_start(&app.catalog, &asset.tenant, micros).await?),
+        None => None,
+    };
+    loop {
+        let granted = Event::ApprovalGranted(ApprovalFact { asset: asset.id, review: review.id });
+        let starts = |day| Next::Starts(Box::new(app.context.first_task(asset, job, began.clone())), day);
+        let queued = || emission(app, asset, Event::JobQueued(JobFact { asset: asset.id, job, code: None }));
+        let (next, second) = match &start {
+            Some(Started::Parked(why)) => (Next::Parked(why.clone()), app.context.parked_fact(asset, why)),
+            Some(Started::On(day)) => (starts(Some(*day)), queued()),
+            None => (starts(None), queued()),
+        };
+        let emissions = [emission(app, asset, granted).to_reviewers(), second];
+        match app.catalog.grant(&step, review, &ballot, &job, next, &emissions).await {
+            // Others have taken the rest of the day's budget meanwhile; or somebody has decided, which shows again.
+            Err(error) if error.is_conflict() && matches!(start, Some(Started::On(_))) => {
+                let why = app.context.parked(&app.catalog, &asset.tenant, micros.unwrap_or(0)).await?;
+                start = Some(Started::Parked(why));
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 fn emission(app: &App, asset: &Asset, fact: Event) -> Emission {
@@ -189,22 +214,6 @@ fn declined(app: &App, review: &Review, asset: &Asset, job: JobId, reason: &str,
         emission(app, asset, Event::JobFailed(JobFact { asset: id, job, code: Some(code) })),
         emission(app, asset, ended),
     ]
-}
-
-/// What goes on once it is granted. A still picture is made again, which ends its job.
-fn next_task(app: &App, asset: &Asset, job: JobId) -> NewTask {
-    let target = AssetTask { asset: asset.id, generation: u32::try_from(asset.generation).unwrap_or(1) };
-    let still = asset.media.as_deref() == Some("image");
-    let envelope = TaskEnvelope {
-        v: VERSION,
-        task: TaskId::from_uuid(app.context.ids.uuid()),
-        job,
-        tenant: asset.tenant.clone(),
-        cost_s: 1.0,
-        traceparent: None,
-        work: if still { Task::RenderThumbnails(target) } else { Task::PlanRenditions(target) },
-    };
-    NewTask { envelope, place: None, armed: true, backfill: false }
 }
 
 /// How it ended, or why nobody can vote, for a person.

@@ -35,6 +35,7 @@ const ROUTES: &[(&str, &str, Door)] = &[
     ("POST", "/v1/uploads/{id}/parts", Scope("uploads:write")),
     ("POST", "/v1/uploads/{id}/complete", Scope("uploads:write")),
     ("GET", "/v1/limits", Scope("uploads:write")),
+    ("POST", "/v1/estimates", Scope("uploads:write")),
     ("GET", "/v1/assets", Scope("assets:read")),
     ("GET", "/v1/assets/{id}", Scope("assets:read")),
     ("DELETE", "/v1/assets/{id}", Scope("assets:write")),
@@ -82,6 +83,8 @@ const ROUTES: &[(&str, &str, Door)] = &[
     ("GET", "/v1/ops/letters", Scope("ops")),
     ("POST", "/v1/ops/letters/redrive", Scope("ops")),
     ("POST", "/v1/ops/letters/discard", Scope("ops")),
+    ("GET", "/v1/ops/spent", Scope("ops")),
+    ("PUT", "/v1/ops/budgets/{tenant}", Scope("ops")),
     ("GET", "/v1/ops/jobs", Scope("ops")),
     ("GET", "/v1/ops/assets/{id}/timeline", Scope("ops")),
     ("GET", "/v1/auth/ways", Open),
@@ -123,12 +126,15 @@ fn example(method: &str, pattern: &str) -> (String, Value) {
     };
     let path = pattern
         .replace("{id}", id)
+        .replace("{tenant}", "mine")
         .replace("{event}", EVENT)
         .replace("{language}", "en")
         .replace("{token}", "x")
         .replace("{*path}", "a.m3u8");
     let body = match (method, pattern) {
         ("POST", "/v1/uploads") => json!({ "name": "a.mp4", "size": 5, "type": "video/mp4" }),
+        ("POST", "/v1/estimates") => json!({ "size": 5, "type": "video/mp4" }),
+        ("PUT", "/v1/ops/budgets/{tenant}") => json!({ "micros": 5 }),
         ("PATCH", "/v1/uploads/{id}") => json!({ "name": "b.mp4" }),
         ("POST", "/v1/uploads/{id}/parts") => json!({ "parts": [{ "n": 1 }] }),
         ("PATCH", "/v1/assets/{id}") => json!({ "name": "b" }),

@@ -115,10 +115,8 @@ impl Catalog {
         next: &[NewTask],
         emissions: &[Emission],
     ) -> Result<(), CatalogError> {
-        let mut statements = vec![
-            tasks::settle(step, lease, TaskState::Done),
-            record_probe(step, lease, probed, reelfleet_domain::AssetState::AwaitingApproval),
-        ];
+        let mut statements = vec![tasks::settle(step, lease, TaskState::Done)];
+        statements.extend(record_probe(step, lease, probed, reelfleet_domain::AssetState::AwaitingApproval));
         statements.push(request(step, &lease.envelope.work.asset(), review)?);
         statements.extend(review_links::open(step, &review.id, review.links));
         statements.extend(tasks::insert(step, next));

@@ -5,6 +5,8 @@ use reelfleet_domain::{AssetState, TaskState};
 use reelfleet_messages::{AssetId, JobId, Letter};
 
 use crate::Step;
+use crate::budgets;
+use crate::costs::{self, Cost, Started};
 use crate::details::{self, Visibility};
 use crate::error::CatalogError;
 use crate::events::{self, Emission};
@@ -282,7 +284,7 @@ impl Catalog {
             "SELECT ",
             columns!(),
             " FROM asset WHERE bucket = :bucket AND object_key = :key \
-             AND state IN ('uploaded', 'awaiting_approval', 'processing', 'playable') ORDER BY id LIMIT 100"
+             AND state IN ('uploaded', 'awaiting_approval', 'parked', 'processing', 'playable') ORDER BY id LIMIT 100"
         );
         self.read(Statement::new(sql).text("bucket", bucket).text("key", key)).await?.iter().map(asset_from).collect()
     }
@@ -292,7 +294,7 @@ impl Catalog {
         let sql = concat!(
             "SELECT ",
             columns!(),
-            " FROM asset WHERE id > :after AND state IN ('uploaded', 'awaiting_approval', 'processing', 'playable') ORDER BY id LIMIT :limit"
+            " FROM asset WHERE id > :after AND state IN ('uploaded', 'awaiting_approval', 'parked', 'processing', 'playable') ORDER BY id LIMIT :limit"
         );
         self.read(Statement::new(sql).text("after", after).int("limit", limit)).await?.iter().map(asset_from).collect()
     }
@@ -343,7 +345,7 @@ impl Catalog {
         statements.push(
             Statement::new(
                 "UPDATE asset SET state = :state, reason_code = :code, reason_detail = :detail, ended_by = :op, version = version + 1, op_id = :op, updated_at = :now \
-                 WHERE id = :id AND state IN ('uploaded', 'awaiting_approval', 'processing', 'playable')",
+                 WHERE id = :id AND state IN ('uploaded', 'awaiting_approval', 'parked', 'processing', 'playable')",
             )
             .text("state", if end == End::Refused { "refused" } else { "failed" })
             .text("code", why.code.as_str())
@@ -380,10 +382,20 @@ impl Catalog {
         next: &[tasks::NewTask],
         emissions: &[Emission],
     ) -> Result<(), CatalogError> {
-        let mut statements = vec![
-            tasks::settle(step, lease, TaskState::Done),
-            record_probe(step, lease, probed, AssetState::Processing),
-        ];
+        let mut statements = vec![tasks::settle(step, lease, TaskState::Done)];
+        let (job, asset) = (lease.envelope.job.to_string(), lease.envelope.work.asset().to_string());
+        match probed.cost.map(|cost| &cost.start) {
+            Some(Started::Parked(why)) => {
+                statements.extend(record_probe(step, lease, probed, AssetState::Parked));
+                statements.extend(budgets::park(step, &job, &asset, why));
+            }
+            started => {
+                statements.extend(record_probe(step, lease, probed, AssetState::Processing));
+                if let Some(Started::On(day)) = started {
+                    statements.extend(budgets::take(step, &job, *day));
+                }
+            }
+        }
         statements.extend(tasks::insert(step, next));
         statements.extend(events::emit(step, emissions));
         let settled = tasks::settled(step, &lease.envelope.task);
@@ -404,9 +416,9 @@ impl Catalog {
     }
 }
 
-/// Writes what a probe found, of an asset that goes on or waits for a verdict.
-pub(crate) fn record_probe(step: &Step, lease: &Lease, probed: &Probed<'_>, state: AssetState) -> Statement {
-    Statement::new(
+/// Writes what a probe found and will cost, of an asset that goes on or waits: for a verdict, for a budget.
+pub(crate) fn record_probe(step: &Step, lease: &Lease, probed: &Probed<'_>, state: AssetState) -> Vec<Statement> {
+    let recorded = Statement::new(
         "UPDATE asset SET state = :state, media = :media, probe = :probe, duration_ms = :duration, width = :width, height = :height, \
          version = version + 1, op_id = :op, updated_at = :now WHERE id = :id AND state = 'uploaded'",
     )
@@ -422,11 +434,15 @@ pub(crate) fn record_probe(step: &Step, lease: &Lease, probed: &Probed<'_>, stat
     .text("op", &step.op)
     .int("now", step.now)
     .text("id", lease.envelope.work.asset().to_string())
-    .expect(1)
+    .expect(1);
+    let mut statements = vec![recorded];
+    statements.extend(costs::used(step, lease));
+    statements.extend(probed.cost.map(|cost| costs::estimated(step, lease, cost)));
+    statements
 }
 
 /// What a probe found, for the asset's row.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Probed<'p> {
     /// `video`, `audio` or `image`.
     pub media: &'p str,
@@ -438,6 +454,8 @@ pub struct Probed<'p> {
     pub width: Option<i64>,
     /// Pixels as shown.
     pub height: Option<i64>,
+    /// What its job is expected to cost, and whether it starts.
+    pub cost: Option<&'p Cost>,
 }
 
 pub(crate) fn asset_from(row: &Row) -> Result<Asset, CatalogError> {

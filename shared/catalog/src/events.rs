@@ -4,6 +4,8 @@
 //! until the commit, and the counters are touched in the order of their names, so two transactions never wait for one
 //! another.
 
+use std::collections::BTreeMap;
+
 use reelfleet_messages::trace::TraceParent;
 use reelfleet_messages::{AssetId, CloudEvent, Event, EventId};
 
@@ -66,27 +68,40 @@ impl Emission {
     }
 }
 
-/// Statements that log and publish: they go last into a transaction.
+/// Statements that log and publish: they go last into a transaction. Three calls, however many facts there are.
 pub(crate) fn emit(step: &Step, emissions: &[Emission]) -> Vec<Statement> {
     if emissions.is_empty() {
         return Vec::new();
     }
-    let mut statements = vec![outbox::publish(step, &emissions.iter().map(|e| &e.event).collect::<Vec<_>>())];
+    let mut events_of: BTreeMap<&str, Vec<&CloudEvent>> = BTreeMap::new();
     for emission in emissions {
-        let names = || emission.streams.iter().map(|name| Params::new().text("stream", name));
-        statements.push(Statement::batch(
-            "INSERT INTO stream (name, position) VALUES (:stream, 1) \
-             ON CONFLICT (name) DO UPDATE SET position = stream.position + 1",
-            names(),
-        ));
-        let (id, body) = (emission.event.id.to_string(), emission.event.to_json());
-        statements.push(Statement::batch(
-            "INSERT INTO event_log (stream, position, event_id, body, logged_at) \
-             SELECT name, position, :id, :body, :now FROM stream WHERE name = :stream",
-            names().map(|set| set.text("id", &id).text("body", &body).int("now", step.now)),
-        ));
+        for stream in &emission.streams {
+            events_of.entry(stream).or_default().push(&emission.event);
+        }
     }
-    statements
+    let counts = events_of
+        .iter()
+        .map(|(stream, events)| Params::new().text("stream", *stream).int("count", events.len() as i64));
+    let rows = events_of.iter().flat_map(|(stream, events)| {
+        // Each stands as far behind the stream's new position as there are events after it.
+        events.iter().rev().enumerate().rev().map(move |(behind, event)| {
+            let set = Params::new().text("stream", *stream).int("behind", behind as i64);
+            set.text("id", event.id.to_string()).text("body", event.to_json()).int("now", step.now)
+        })
+    });
+    vec![
+        outbox::publish(step, &emissions.iter().map(|e| &e.event).collect::<Vec<_>>()),
+        Statement::batch(
+            "INSERT INTO stream (name, position) VALUES (:stream, :count) \
+             ON CONFLICT (name) DO UPDATE SET position = stream.position + :count",
+            counts,
+        ),
+        Statement::batch(
+            "INSERT INTO event_log (stream, position, event_id, body, logged_at) \
+             SELECT name, position - :behind, :id, :body, :now FROM stream WHERE name = :stream",
+            rows,
+        ),
+    ]
 }
 
 impl Catalog {

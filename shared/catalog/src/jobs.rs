@@ -4,6 +4,7 @@ use reelfleet_domain::{TaskState, progress};
 use reelfleet_messages::{AssetId, JobId, TaskId};
 
 use crate::Step;
+use crate::costs;
 use crate::error::CatalogError;
 use crate::events::{self, Emission};
 use crate::statement::{Params, Statement};
@@ -87,6 +88,7 @@ impl Catalog {
         ];
         statements.extend(tasks::insert(step, std::slice::from_ref(publish)));
         statements.extend(tasks::insert(step, encode));
+        statements.extend(costs::used(step, lease));
         statements.extend(events::emit(step, emissions));
         let settled = tasks::settled(step, &lease.envelope.task);
         self.commit(Atomic { what: "writing a plan", statements, settled }).await

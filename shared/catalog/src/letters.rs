@@ -86,12 +86,14 @@ impl Catalog {
                 Statement::new(
                     "UPDATE asset SET state = CASE WHEN playable_at IS NOT NULL THEN 'playable' WHEN media IS NULL THEN 'uploaded' \
                      WHEN EXISTS (SELECT 1 FROM approval r WHERE r.asset_id = asset.id AND r.state <> 'granted') THEN 'awaiting_approval' \
+                     WHEN EXISTS (SELECT 1 FROM job_cost c WHERE c.job_id = :job AND c.parked_at IS NOT NULL) THEN 'parked' \
                      ELSE 'processing' END, reason_code = NULL, reason_detail = NULL, ended_by = NULL, version = version + 1, op_id = :op, \
                      updated_at = :now WHERE id = :id AND state = 'failed' AND ended_by = :ended",
                 )
                 .text("op", &step.op)
                 .int("now", step.now)
                 .text("id", &asset)
+                .text("job", envelope.job.to_string())
                 .text("ended", &failed.ended_by)
                 .expect(1),
                 Statement::new(
@@ -127,7 +129,9 @@ impl Catalog {
     ) -> Result<(), CatalogError> {
         self.revive(step, envelope, failed, emissions).await?;
         // The sweeper would find it too.
-        self.write(outbox::wake_up_stored(step, &envelope.task)).await.map(drop)
+        self.write(outbox::wake_up_stored(step, &envelope.task)).await?;
+        self.relay.ring();
+        Ok(())
     }
 
     /// How a task and its asset stand; `None`: there is no such task.

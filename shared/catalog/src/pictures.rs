@@ -4,6 +4,7 @@ use reelfleet_domain::TaskState;
 use reelfleet_messages::{AssetId, Letter};
 
 use crate::Step;
+use crate::costs;
 use crate::error::CatalogError;
 use crate::events::{self, Emission};
 use crate::statement::{Params, Row, Statement, one_of};
@@ -90,6 +91,7 @@ impl Catalog {
                 .expect(1),
             );
         }
+        statements.extend(costs::used(step, lease));
         statements.extend(events::emit(step, emissions));
         let settled = tasks::settled(step, &lease.envelope.task);
         self.commit(Atomic { what: "recording pictures", statements, settled }).await

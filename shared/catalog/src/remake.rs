@@ -5,6 +5,8 @@
 //! came to nothing leaves the asset as it was, and does not stand in the way of the next.
 
 use reelfleet_domain::TaskState;
+use reelfleet_messages::task::TaskEnvelope;
+use reelfleet_messages::trace::TraceParent;
 use reelfleet_messages::{AssetId, JobId};
 
 use crate::Step;
@@ -149,6 +151,14 @@ impl Catalog {
         let sql = "SELECT j.id FROM asset a JOIN job j ON j.asset_id = a.id AND j.generation = a.generation WHERE a.id = :asset";
         let rows = self.read(Statement::new(sql).text("asset", asset.to_string())).await?;
         rows.first().map(|row| row.parsed(0, "a job's id")).transpose()
+    }
+
+    /// The trace of its upload, as its first task names it.
+    pub async fn trace_of(&self, asset: &AssetId) -> Result<Option<TraceParent>, CatalogError> {
+        let sql = "SELECT body FROM task WHERE asset_id = :asset ORDER BY created_at, id LIMIT 1";
+        let rows = self.read(Statement::new(sql).text("asset", asset.to_string())).await?;
+        let first = rows.first().map(|row| row.text(0)).transpose()?;
+        Ok(first.and_then(|body| TaskEnvelope::parse(&body).ok()).and_then(|task| task.traceparent))
     }
 
     /// Has an asset described again, as if it had just changed. `false`: it is not there, or goes.

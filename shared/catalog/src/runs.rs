@@ -6,6 +6,7 @@ use reelfleet_messages::{JobId, TaskId};
 use serde::{Deserialize, Serialize};
 
 use crate::Step;
+use crate::costs;
 use crate::error::CatalogError;
 use crate::outbox;
 use crate::statement::{Params, Row, Statement};
@@ -138,6 +139,7 @@ impl Catalog {
             .int("now", step.now)
             .text("id", publish_task.to_string()),
         );
+        statements.extend(costs::used(step, lease));
         statements.push(outbox::wake_up_stored(step, publish_task));
         let settled = tasks::settled(step, &lease.envelope.task);
         self.commit(Atomic { what: "committing a run", statements, settled }).await

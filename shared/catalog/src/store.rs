@@ -114,8 +114,26 @@ impl Catalog {
     /// On a task of its own: a caller that is dropped in the middle (at a drain, or with its lease) would leave a
     /// transaction open, which holds its rows, and on SQLite every other writer, until the server gives it up.
     pub async fn atomic(&self, atomic: Atomic) -> Result<(), CatalogError> {
+        self.carried(atomic, false).await
+    }
+
+    /// The same for what leaves something in the outbox: its bell rings, unless it is certain that nothing was committed.
+    pub(crate) async fn commit(&self, atomic: Atomic) -> Result<(), CatalogError> {
+        self.carried(atomic, true).await
+    }
+
+    async fn carried(&self, atomic: Atomic, rings: bool) -> Result<(), CatalogError> {
         let catalog = self.clone();
-        let carried = tokio::spawn(async move { catalog.carry_out(atomic).await }.in_current_span());
+        let carried = tokio::spawn(
+            async move {
+                let outcome = catalog.carry_out(atomic).await;
+                if rings && !matches!(outcome, Err(CatalogError::Conflict { .. })) {
+                    catalog.relay.ring();
+                }
+                outcome
+            }
+            .in_current_span(),
+        );
         match carried.await {
             Ok(outcome) => outcome,
             Err(error) => match error.try_into_panic() {

@@ -8,6 +8,7 @@ use reelfleet_messages::task::{TaskEnvelope, TaskQueue};
 use reelfleet_messages::{Letter, TaskId};
 
 use crate::Step;
+use crate::costs::Used;
 use crate::error::CatalogError;
 use crate::outbox;
 use crate::statement::{Params, Row, Statement};
@@ -30,6 +31,8 @@ pub struct Lease {
     pub queue: String,
     /// How the decoder ended when it last crashed on this task.
     pub last_exit: Option<String>,
+    /// What its attempt used since its last commit: the next one adds it.
+    pub used: Option<Box<Used>>,
 }
 
 /// What asking for a lease came to.
@@ -319,13 +322,6 @@ impl Catalog {
         let settled = settled(step, &lease.envelope.task);
         self.commit(Atomic { what: "continuing a chain", statements, settled }).await
     }
-
-    /// Carries out a transaction and rings the outbox's bell.
-    pub(crate) async fn commit(&self, atomic: Atomic) -> Result<(), CatalogError> {
-        self.atomic(atomic).await?;
-        self.relay.ring();
-        Ok(())
-    }
 }
 
 fn lease_from(row: &Row) -> Result<Lease, CatalogError> {
@@ -339,6 +335,7 @@ fn lease_from(row: &Row) -> Result<Lease, CatalogError> {
         wanted: row.int(4)?,
         queue: row.text(5)?,
         last_exit: row.opt_text(6)?,
+        used: None,
     })
 }
 

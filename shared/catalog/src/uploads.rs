@@ -3,6 +3,7 @@
 //! Guarantee: tenant, owner and asset id of an upload come from its row alone. A request repeated with the same key
 //! finds the same upload.
 
+use reelfleet_messages::trace::TraceParent;
 use reelfleet_messages::{AssetId, UploadId};
 
 use crate::Step;
@@ -41,6 +42,8 @@ pub struct Upload {
     pub request_key: Option<String>,
     /// `sha256`: every part brings its SHA-256; none: a client may leave it out.
     pub checksum: Option<String>,
+    /// Of the request that made it: what lands goes on with that trace.
+    pub traceparent: Option<TraceParent>,
     /// `open`, `completed`, `landed`, `aborted`.
     pub state: String,
     /// Epoch milliseconds.
@@ -52,7 +55,7 @@ pub struct Upload {
 macro_rules! columns {
     () => {
         "id, tenant, owner, asset_id, bucket, object_key, name, content_type, size, part_size, s3_upload_id, fingerprint, \
-         request_key, checksum, state, created_at, expires_at"
+         request_key, checksum, traceparent, state, created_at, expires_at"
     };
 }
 
@@ -63,8 +66,8 @@ impl Catalog {
             .write(
                 Statement::new(
                     "INSERT INTO upload (id, tenant, owner, asset_id, bucket, object_key, name, content_type, size, part_size, s3_upload_id, fingerprint, \
-                     request_key, checksum, state, op_id, created_at, updated_at, expires_at) VALUES (:id, :tenant, :owner, :asset, :bucket, :key, :name, :type, :size, \
-                     :part_size, :s3_upload_id, :fingerprint, :request_key, :checksum, 'open', :op, :now, :now, :expires) ON CONFLICT DO NOTHING",
+                     request_key, checksum, traceparent, state, op_id, created_at, updated_at, expires_at) VALUES (:id, :tenant, :owner, :asset, :bucket, :key, :name, :type, :size, \
+                     :part_size, :s3_upload_id, :fingerprint, :request_key, :checksum, :traceparent, 'open', :op, :now, :now, :expires) ON CONFLICT DO NOTHING",
                 )
                 .text("id", upload.id.to_string())
                 .text("tenant", &upload.tenant)
@@ -81,7 +84,8 @@ impl Catalog {
                         .opt_text("s3_upload_id", upload.s3_upload_id.as_deref())
                         .opt_text("fingerprint", upload.fingerprint.as_deref())
                         .opt_text("request_key", upload.request_key.as_deref())
-                        .opt_text("checksum", upload.checksum.as_deref()),
+                        .opt_text("checksum", upload.checksum.as_deref())
+                        .opt_text("traceparent", upload.traceparent.as_ref().map(TraceParent::as_str)),
                 )
                 .text("op", &step.op)
                 .int("now", step.now)
@@ -180,8 +184,10 @@ fn upload_from(row: &Row) -> Result<Upload, CatalogError> {
         fingerprint: row.opt_text(11)?,
         request_key: row.opt_text(12)?,
         checksum: row.opt_text(13)?,
-        state: row.text(14)?,
-        created_at: row.int(15)?,
-        expires_at: row.int(16)?,
+        // One that can't be read is none: what lands begins a trace of its own.
+        traceparent: row.opt_text(14)?.and_then(|text| text.try_into().ok()),
+        state: row.text(15)?,
+        created_at: row.int(16)?,
+        expires_at: row.int(17)?,
     })
 }

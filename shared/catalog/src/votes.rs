@@ -7,11 +7,12 @@
 
 use reelfleet_domain::approval::OnReject;
 use reelfleet_messages::event::ReasonCode;
-use reelfleet_messages::{AssetId, ReviewId};
+use reelfleet_messages::{AssetId, JobId, ReviewId};
 
 use crate::Step;
 use crate::approval::{DECLINED, GRANTED, Review, WAITING, settled};
 use crate::audit::{self, AuditEntry};
+use crate::budgets;
 use crate::error::CatalogError;
 use crate::events::{self, Emission};
 use crate::review_links;
@@ -32,6 +33,15 @@ pub struct Ballot<'b> {
     pub link: Option<&'b str>,
     /// Its line in the audit.
     pub noted: AuditEntry,
+}
+
+/// What follows an approval.
+#[derive(Debug)]
+pub enum Next {
+    /// The job starts with this task, on this day's budget if it was estimated.
+    Starts(Box<NewTask>, Option<i64>),
+    /// It waits for a budget, and why.
+    Parked(String),
 }
 
 /// A vote that was given.
@@ -118,21 +128,25 @@ impl Catalog {
         self.commit(Atomic { what: "counting an approval", statements, settled: settled(step, review) }).await
     }
 
-    /// Counts the approval that decides: the job goes on with `task`.
+    /// Counts the approval that decides: the job goes on with its next task, or waits for a budget. Conflict, too, if the
+    /// day's budget does not hold it.
+    #[allow(clippy::too_many_arguments, reason = "one transaction, each value named at its single call")]
     pub async fn grant(
         &self,
         step: &Step,
         review: &Review,
         ballot: &Ballot<'_>,
-        task: NewTask,
+        job: &JobId,
+        next: Next,
         emissions: &[Emission],
     ) -> Result<(), CatalogError> {
         let mut statements = vec![
             advance(step, review, Some(GRANTED), ballot),
             Statement::new(
-                "UPDATE asset SET state = 'processing', version = version + 1, op_id = :op, updated_at = :now \
+                "UPDATE asset SET state = :state, version = version + 1, op_id = :op, updated_at = :now \
                  WHERE id = :id AND state = 'awaiting_approval' AND identity = :source",
             )
+            .text("state", if matches!(next, Next::Parked(_)) { "parked" } else { "processing" })
             .text("op", &step.op)
             .int("now", step.now)
             .text("id", review.asset.to_string())
@@ -143,7 +157,15 @@ impl Catalog {
         ];
         statements.extend(ballot.link.map(|hash| review_links::used(step, hash)));
         statements.push(review_links::revoke_all(step, &review.id));
-        statements.extend(tasks::insert(step, &[task]));
+        match next {
+            Next::Starts(task, day) => {
+                statements.extend(day.into_iter().flat_map(|day| budgets::take(step, &job.to_string(), day)));
+                statements.extend(tasks::insert(step, &[*task]));
+            }
+            Next::Parked(why) => {
+                statements.extend(budgets::park(step, &job.to_string(), &review.asset.to_string(), &why));
+            }
+        }
         statements.extend(events::emit(step, emissions));
         self.commit(Atomic { what: "granting an approval", statements, settled: settled(step, review) }).await
     }

@@ -125,7 +125,12 @@ pub fn moment(now: &Snapshot) -> Result<(), Violation> {
                 format!("the asset is {} and a task goes on", now.asset.as_str())
             })?;
         }
-        AssetState::AwaitingApproval | AssetState::Deleting => {}
+        AssetState::AwaitingApproval | AssetState::Parked => {
+            rule(job.is_none_or(|job| job.state == JobState::Queued && job.runs.is_empty()), || {
+                format!("the asset is {} and is encoded all the same", now.asset.as_str())
+            })?;
+        }
+        AssetState::Deleting => {}
     }
     Ok(())
 }

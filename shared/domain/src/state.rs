@@ -6,12 +6,14 @@
 //!
 //! ```text
 //! asset: uploaded ─► processing ─► playable ─► ready          job: queued ─► running ─► succeeded
-//!            │ └► awaiting_approval ─┘│   │       │                  │  │         ├──► failed
+//!            │ ├► awaiting_approval ─┤│   │       │                  │  │         ├──► failed
+//!            │ └──────► parked ◄─────┘│   │       │                  │  │         │
 //!            ├──► refused ◄───────────┘   │       │                  │  └────────►└──► cancelled
 //!            └──► failed  ◄───────────────┘       │
 //!   any ─► deleting ─► deleted                                  task: pending ◄─► leased ─► done | failed | cancelled
 //!
-//! revived by a redrive: asset failed ─► uploaded | awaiting_approval | processing | playable (as far as it had come), job
+//! parked ─► processing, too
+//! revived by a redrive: asset failed ─► uploaded | awaiting_approval | parked | processing | playable (as far as it had come), job
 //! failed ─► queued | running, task failed ─► pending, and cancelled ─► pending for those that were called off with it
 //! made anew, in a new generation: asset playable ─► processing
 //! restored before its purge: asset deleting ─► what it was, job cancelled ─► queued | running, task cancelled ─► pending
@@ -47,6 +49,8 @@ states! {
         Uploaded = "uploaded",
         /// Policy asks for a person's verdict.
         AwaitingApproval = "awaiting_approval",
+        /// It waits for its tenant's budget.
+        Parked = "parked",
         /// Tasks are under way.
         Processing = "processing",
         /// A player can start.
@@ -101,11 +105,12 @@ impl AssetState {
     pub fn may_become(self, next: Self) -> bool {
         use AssetState::*;
         match self {
-            Uploaded => matches!(next, AwaitingApproval | Processing | Refused | Failed | Deleting),
-            AwaitingApproval => matches!(next, Processing | Refused | Failed | Deleting),
+            Uploaded => matches!(next, AwaitingApproval | Parked | Processing | Refused | Failed | Deleting),
+            AwaitingApproval => matches!(next, Parked | Processing | Refused | Failed | Deleting),
+            Parked => matches!(next, Processing | Failed | Deleting),
             Processing => matches!(next, Playable | Ready | Refused | Failed | Deleting),
             Playable => matches!(next, Processing | Ready | Failed | Deleting),
-            Failed => matches!(next, Uploaded | AwaitingApproval | Processing | Playable | Deleting),
+            Failed => matches!(next, Uploaded | AwaitingApproval | Parked | Processing | Playable | Deleting),
             Ready | Refused => matches!(next, Deleting),
             Deleting => next != Deleting,
             Deleted => false,
@@ -114,7 +119,7 @@ impl AssetState {
 
     /// Whether work on it may still be committed.
     pub fn is_live(self) -> bool {
-        matches!(self, Self::Uploaded | Self::AwaitingApproval | Self::Processing | Self::Playable)
+        matches!(self, Self::Uploaded | Self::AwaitingApproval | Self::Parked | Self::Processing | Self::Playable)
     }
 }
 

@@ -16,6 +16,10 @@ use serde::Deserialize;
 const MAX_ENTRIES: usize = 10;
 pub(crate) const SQS_BYTES: usize = 1 << 20;
 pub(crate) const SNS_BYTES: usize = 256 << 10;
+/// A message has at most ten.
+const MAX_ATTRIBUTES: usize = 10;
+/// Of W3C Trace Context.
+const TRACEPARENT: &str = "traceparent";
 /// Room for the rest of an entry.
 const ENTRY: usize = 1_024;
 
@@ -34,6 +38,17 @@ pub(crate) struct Head {
     pub(crate) kind: String,
     pub(crate) subject: String,
     pub(crate) tenant: String,
+    #[serde(default)]
+    traceparent: Option<String>,
+}
+
+/// The copy of its trace that a task's body holds.
+fn traceparent(body: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Body {
+        traceparent: Option<String>,
+    }
+    serde_json::from_str::<Body>(body).ok()?.traceparent
 }
 
 /// Sends tasks to a queue, or letters to its dead-letter queue. The tenant is the message group, which keeps a standard
@@ -44,7 +59,11 @@ pub(crate) async fn send(sqs: &aws_sdk_sqs::Client, url: &str, rows: &[&Outgoing
             .id(n.to_string())
             .message_body(&row.body)
             .message_group_id(&row.tenant);
-        for (name, value) in &row.attributes {
+        // A letter may have as many attributes as a message can: its trace is in its body then.
+        let room = row.attributes.len() < MAX_ATTRIBUTES && !row.attributes.contains_key(TRACEPARENT);
+        let trace = if room { traceparent(&row.body) } else { None };
+        let own = row.attributes.iter().map(|(name, value)| (name.as_str(), value));
+        for (name, value) in own.chain(trace.iter().map(|trace| (TRACEPARENT, trace))) {
             let value = SqsValue::builder().data_type("String").string_value(value).build()?;
             entry = entry.message_attributes(name, value);
         }
@@ -93,11 +112,12 @@ pub(crate) async fn publish(sns: &aws_sdk_sns::Client, topic: &str, rows: &[&Out
     Ok(answer)
 }
 
-/// `type`, `subject` and `tenant` of an event as SNS message attributes.
+/// `type`, `subject`, `tenant` and `traceparent` of an event as SNS message attributes: raw delivery makes them SQS's.
 pub(crate) fn attributes(body: &str) -> Result<HashMap<String, MessageAttributeValue>, String> {
     let head: Head = serde_json::from_str(body).map_err(|error| format!("not an event: {error}"))?;
     [("type", head.kind), ("subject", head.subject), ("tenant", head.tenant)]
         .into_iter()
+        .chain(head.traceparent.map(|trace| (TRACEPARENT, trace)))
         .map(|(name, value)| {
             let value = MessageAttributeValue::builder().data_type("String").string_value(value).build();
             Ok((name.to_owned(), value.map_err(|error| error.to_string())?))
@@ -211,5 +231,15 @@ mod tests {
         assert_eq!(attributes["type"].string_value(), Some("asset.painted.v7"));
         assert_eq!(attributes["tenant"].string_value(), Some("acme"));
         assert!(super::attributes("{}").is_err());
+    }
+
+    #[test]
+    fn the_trace_is_an_attribute_too() {
+        let trace = "00-00000000000000000000000000000001-0000000000000002-01";
+        let body = format!(r#"{{"type":"t","subject":"s","tenant":"acme","traceparent":"{trace}"}}"#);
+        let attributes = attributes(&body).unwrap();
+        assert_eq!((attributes.len(), attributes[TRACEPARENT].string_value()), (4, Some(trace)));
+        assert_eq!(traceparent(&body).as_deref(), Some(trace));
+        assert_eq!(traceparent("{}"), None);
     }
 }

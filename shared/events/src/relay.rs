@@ -10,7 +10,7 @@ use reelfleet_catalog::CatalogError;
 use reelfleet_catalog::outbox::{self, Outgoing};
 use reelfleet_messages::CloudEvent;
 use reelfleet_telemetry::{EventPublished, OutboxRelayed};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch;
@@ -18,8 +18,8 @@ use crate::outlet::Outlet;
 
 /// A row that could not be sent rests this long (milliseconds).
 pub const PUT_OFF_MS: i64 = 2_000;
-/// Without a ring the outbox is looked at this often: a commit whose answer was lost rings nothing.
-const TICK: Duration = Duration::from_secs(1);
+/// What could not be read or sent is tried again after this time; otherwise the bell says when there is something.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Rows of others are looked for this often.
 const LEFTOVERS: Duration = Duration::from_secs(3);
 /// The last look at shutdown takes no longer; what it leaves is taken over by others.
@@ -33,27 +33,28 @@ const PAGE: i64 = 60;
 pub struct Relay {
     outlet: Outlet,
     urls: HashMap<String, String>,
+    /// Whether own rows may wait that no ring will tell of.
+    owes: bool,
 }
 
 impl Relay {
     /// A relay for what `outlet.instance` commits through `outlet.catalog`.
     pub fn new(outlet: Outlet) -> Self {
-        Self { outlet, urls: HashMap::new() }
+        Self { outlet, urls: HashMap::new(), owes: true }
     }
 
     /// Relays until `stop` is cancelled, then once more. Cancel it when the roles of the process have ended, not when
     /// they begin to drain: they commit until their end.
     pub async fn run(mut self, stop: CancellationToken) {
         let bell = self.outlet.catalog.bell();
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut leftovers_at = Instant::now() + LEFTOVERS;
         loop {
+            let next = if self.owes { leftovers_at.min(Instant::now() + AGAIN) } else { leftovers_at };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = bell.heard() => {}
-                _ = tick.tick() => {}
+                () = bell.heard() => self.owes = true,
+                () = tokio::time::sleep_until(next) => {}
             }
             // A round that hangs must not keep the process from ending.
             let round = self.round(&mut leftovers_at);
@@ -71,8 +72,11 @@ impl Relay {
     }
 
     async fn round(&mut self, leftovers_at: &mut Instant) {
-        if let Err(error) = self.flush().await {
-            tracing::warn!(%error, "the outbox could not be relayed; trying again");
+        if self.owes {
+            match self.flush().await {
+                Ok(()) => self.owes = false,
+                Err(error) => tracing::warn!(%error, "the outbox could not be relayed; trying again"),
+            }
         }
         if Instant::now() >= *leftovers_at {
             *leftovers_at = Instant::now() + LEFTOVERS;

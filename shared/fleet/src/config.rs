@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, ValueEnum};
 use reelfleet_domain::approval::{ApprovalPolicy, check_address};
 use reelfleet_domain::policy::Policy;
+use reelfleet_domain::price::Prices;
 use reelfleet_domain::tenants::TenantLimits;
 
 use crate::shutdown::MAX_GRACE;
@@ -76,12 +77,24 @@ pub struct Config {
     /// Limits of tenants, as JSON, `*` for all: {"*": {"stored_bytes": 10000000000}, "press": {"max_seconds": 600}}
     #[arg(long, env = "REELFLEET_TENANT_LIMITS", default_value = "{}")]
     pub tenant_limits: TenantLimits,
+    /// A file of prices like schema/prices.json [default: list prices of one region, as of its date]
+    #[arg(long, env = "REELFLEET_PRICES", value_name = "FILE", default_value = "", hide_default_value = true, value_parser = prices)]
+    pub prices: Prices,
     /// What waits for a verdict: `none`, `always`, or a JSON list of rules of which the first that fits decides
     #[arg(long, env = "REELFLEET_APPROVAL", default_value = "none")]
     pub approval: ApprovalPolicy,
     /// Mail addresses of reviewers, separated by commas: each is sent a link and a code of their own
     #[arg(long, env = "REELFLEET_REVIEWERS", value_delimiter = ',')]
     pub reviewers: Vec<String>,
+}
+
+/// Reads a file of prices; no name: the embedded ones.
+fn prices(file: &str) -> Result<Prices, String> {
+    if file.is_empty() {
+        return Ok(Prices::embedded());
+    }
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
+    text.parse().map_err(|error| format!("{file}: {error}"))
 }
 
 /// What an upload may be.

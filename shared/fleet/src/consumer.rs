@@ -48,6 +48,11 @@ const POLL_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration
 pub trait Handler: Send + Sync + 'static {
     /// Does the work and answers. Dropped where it stands when it ignores [`Heart::interrupted`] for three seconds.
     fn handle(&self, delivery: Delivery, heart: Heart) -> BoxFuture<'_, Outcome>;
+
+    /// Whether it begins the spans of its messages itself, since no message says what trace it belongs to.
+    fn begins_spans(&self) -> bool {
+        false
+    }
 }
 
 /// How a consumer takes and holds messages.

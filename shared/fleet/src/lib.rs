@@ -7,11 +7,13 @@
 //!   cancelled before anybody else can get the message ([`keeper`]);
 //! - a signal ends the process within its grace without losing work and without charging an attempt ([`shutdown`]);
 //! - wall clock and random ids are made here and passed on ([`clock`]); no other crate asks the system for them;
+//! - a message is worked on in the trace that it came with, and what comes of it goes on with that trace ([`trace`]);
 //! - every call of an AWS client has an attempt timeout ([`aws`]).
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod aws;
 pub mod batch;
+pub mod budgets;
 pub mod clock;
 pub mod config;
 pub mod consumer;
@@ -32,6 +34,7 @@ pub mod reviews;
 pub mod shutdown;
 mod sqs;
 pub mod task;
+pub mod trace;
 
 pub use aws::Clients;
 pub use clock::{Clock, Ids};

@@ -17,7 +17,9 @@ use reelfleet_domain::policy::{Refusal, Verdict};
 use reelfleet_domain::retry;
 use reelfleet_messages::event::{AssetStopped, JobFact, ReasonCode, TaskDeadLettered};
 use reelfleet_messages::task::{Task, TaskEnvelope, TaskError};
+use reelfleet_messages::trace::TraceParent;
 use reelfleet_messages::{Event, EventId, Letter};
+use reelfleet_telemetry::trace::{Span, is_on};
 use reelfleet_telemetry::{CommitRefused, DuplicateSuppressed, JobFinished, TaskDead, TaskFinished, TaskStarted};
 use tracing::Instrument as _;
 
@@ -27,6 +29,7 @@ use crate::context::Context;
 use crate::heart::{Heart, Lease, LeaseState, LostCause};
 use crate::outcome::Outcome;
 use crate::queue::{BoxFuture, Delivery};
+use crate::trace;
 
 /// What came of an attempt that went well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +129,11 @@ impl Attempt {
         let envelope = &self.lease.envelope;
         self.context.emission(&envelope.tenant, owner, envelope.traceparent.clone(), event)
     }
+
+    /// The trace that what this attempt makes goes on with.
+    pub fn traceparent(&self) -> Option<TraceParent> {
+        trace::going_on(self.lease.envelope.traceparent.as_ref())
+    }
 }
 
 impl Context {
@@ -134,14 +142,9 @@ impl Context {
         Step { now: self.clock.now_ms(), op: self.ids.token(), instance: self.instance.to_string() }
     }
 
-    /// The event of a fact.
-    pub fn emission(
-        &self,
-        tenant: &str,
-        owner: &str,
-        trace: Option<reelfleet_messages::trace::TraceParent>,
-        event: Event,
-    ) -> Emission {
+    /// The event of a fact. `trace`: what it belongs to, where no span is at work.
+    pub fn emission(&self, tenant: &str, owner: &str, trace: Option<TraceParent>, event: Event) -> Emission {
+        let trace = trace::going_on(trace.as_ref());
         Emission::new(EventId::from_uuid(self.ids.uuid()), self.clock.now_ms(), tenant, owner, trace, event)
     }
 }
@@ -154,6 +157,22 @@ fn limits(task: &Task) -> (Duration, Duration) {
         Task::EncodeChunk(_) | Task::EncodeAudio(_) => seconds(120, 1_800),
         Task::RenderThumbnails(_) => seconds(120, 600),
     }
+}
+
+/// The span of an attempt.
+fn span(envelope: &TaskEnvelope, attempt: u32) -> Span {
+    let span = Span::child(envelope.work.kind());
+    if !is_on() {
+        return span;
+    }
+    span.set("reelfleet.task.id", envelope.task.to_string());
+    span.set("reelfleet.job.id", envelope.job.to_string());
+    span.set("reelfleet.asset.id", envelope.work.asset().to_string());
+    span.set("reelfleet.task.attempt", attempt);
+    if let Task::EncodeChunk(chunk) | Task::EncodeAudio(chunk) = &envelope.work {
+        span.set("reelfleet.chunk", chunk.chunk);
+    }
+    span
 }
 
 impl<H: TaskHandler> TaskRunner<H> {
@@ -227,9 +246,14 @@ impl<H: TaskHandler> TaskRunner<H> {
         let (kind, task, job) = (envelope.work.kind(), envelope.task.to_string(), envelope.job.to_string());
         let attempt = u32::try_from(lease.attempts).unwrap_or(u32::MAX);
         TaskStarted { kind, task: &task, job: &job, attempt }.emit();
+        let span = span(&envelope, attempt);
         let lost = heart.lost();
-        let outcome = self.attempt(lease, heart).await;
+        let outcome = span.clone().within(self.attempt(lease, heart)).await;
         let label = if lost.is_cancelled() { "lost" } else { outcome.label() };
+        span.set("reelfleet.outcome", label);
+        if matches!(label, "lost" | "retry" | "reject") {
+            span.fail(label);
+        }
         let seconds = began.elapsed().as_secs_f64();
         TaskFinished { kind, task: &task, job: &job, outcome: label, seconds, why: outcome.why() }.emit();
         outcome

@@ -3,6 +3,9 @@
 //! Guarantee: a session ends in exactly one of two ways, `Done` or an error; its child never outlives it; and waiting
 //! for the next output can be given up and taken up again without losing one.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use reelfleet_telemetry::DecoderCrashed;
 use reelfleet_wire::{OutputHeader, Request};
 use tokio::io::AsyncReadExt;
@@ -38,7 +41,20 @@ pub struct Session {
     outputs: mpsc::Receiver<Result<Output, DecodeError>>,
     state: State,
     pid: u32,
+    reads: Arc<AtomicU64>,
+    /// Comes when a decoder that was done has ended.
+    ended: Option<oneshot::Receiver<u64>>,
+    cpu_ms: u64,
     task: AbortHandle,
+}
+
+/// What a decoder has used so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Milliseconds of a processor, over all its threads, as the kernel counts them.
+    pub cpu_ms: u64,
+    /// Reads of the source.
+    pub reads: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +75,11 @@ impl Session {
     ) -> Self {
         let (to, outputs) = mpsc::channel(WAITING);
         let pid = made.pid;
-        let task = tokio::spawn(drive(made, ends, request, packet, source, clocks, to)).abort_handle();
-        Self { outputs, state: State::Running, pid, task }
+        let reads = Arc::new(AtomicU64::new(0));
+        let source = source.counted(Arc::clone(&reads));
+        let (say, ended) = oneshot::channel();
+        let task = tokio::spawn(drive(made, ends, request, packet, source, clocks, to, say)).abort_handle();
+        Self { outputs, state: State::Running, pid, reads, ended: Some(ended), cpu_ms: 0, task }
     }
 
     /// The next output; `None` after `Done`. May be dropped while it waits, as in `select!`.
@@ -86,6 +105,19 @@ impl Session {
         result.map(Some)
     }
 
+    /// What the decoder has used until now; after `Done`, all that it used.
+    pub async fn usage(&mut self) -> Usage {
+        match (self.state, self.ended.take()) {
+            (State::Done, Some(ended)) => self.cpu_ms = ended.await.unwrap_or(self.cpu_ms).max(self.cpu_ms),
+            (State::Running, ended) => {
+                self.ended = ended;
+                self.cpu_ms = self.cpu_ms.max(cpu_ms_of(self.pid).unwrap_or(0));
+            }
+            _ => {}
+        }
+        Usage { cpu_ms: self.cpu_ms, reads: self.reads.load(Ordering::Relaxed) }
+    }
+
     /// The decoder's process id, for logs.
     pub fn pid(&self) -> u32 {
         self.pid
@@ -98,9 +130,29 @@ impl Drop for Session {
     }
 }
 
-async fn drive(made: Made, ends: Ends, request: Request, packet: Vec<u8>, source: Source, clocks: Clocks, to: Outputs) {
+/// Processor time of a process that runs, all its threads together (proc(5): `utime` and `stime`, in hundredths).
+fn cpu_ms_of(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, which may hold anything, is in brackets.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split(' ').skip(11);
+    let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+    Some(ticks * 10)
+}
+
+#[expect(clippy::too_many_arguments, reason = "called once; a struct would only rename them")]
+async fn drive(
+    made: Made,
+    ends: Ends,
+    request: Request,
+    packet: Vec<u8>,
+    source: Source,
+    clocks: Clocks,
+    to: Outputs,
+    say: oneshot::Sender<u64>,
+) {
     let Made { exited, life, .. } = made;
-    let work = attend(exited, life, ends, &request, packet, source, clocks, &to);
+    let work = attend(exited, life, ends, &request, packet, source, clocks, &to, say);
     let result = match tokio::time::timeout(clocks.wall, work).await {
         Ok(result) => result,
         Err(_) => Err(DecodeError::TimedOut { after: clocks.wall }),
@@ -134,6 +186,7 @@ async fn attend(
     source: Source,
     clocks: Clocks,
     to: &Outputs,
+    say: oneshot::Sender<u64>,
 ) -> Result<(), DecodeError> {
     let meter = Meter::new();
     let Ends { source: socket, output, mut stderr } = ends;
@@ -155,6 +208,14 @@ async fn attend(
             }
         }
     };
+    if matches!(relayed, Ok(End::Done)) {
+        // It has said all and is about to end: how much it used is known then.
+        if let Ok(Ok(exit)) = tokio::time::timeout(NEWS, exited).await {
+            let _ = say.send(exit.cpu_ms);
+        }
+        drop(life);
+        return Ok(());
+    }
     if !matches!(relayed, Ok(End::Closed)) {
         drop(life);
         return relayed.map(drop);

@@ -5,6 +5,7 @@
 //! its bytes for ever.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -32,6 +33,16 @@ pub struct Source {
 }
 
 impl Source {
+    /// The same, whose reads are counted.
+    pub(crate) fn counted(self, reads: Arc<AtomicU64>) -> Self {
+        let read = self.read;
+        let counted: ReadFn = Arc::new(move |offset, len| {
+            reads.fetch_add(1, Ordering::Relaxed);
+            read(offset, len)
+        });
+        Self { size: self.size, read: counted }
+    }
+
     /// A source in memory.
     pub fn from_bytes(bytes: Bytes) -> Self {
         let size = bytes.len() as u64;

@@ -36,6 +36,7 @@ pub(crate) struct Jail {
 pub(crate) struct Exit {
     pub(crate) signal: Option<i32>,
     pub(crate) exit: Option<i32>,
+    pub(crate) cpu_ms: u64,
 }
 
 /// A child that was made.
@@ -236,7 +237,7 @@ fn hear(report: Report, waiting: &Mutex<Waiting>) {
         Report::Exited { ticket, signal, exit, cpu_ms, max_rss_kib } => {
             tracing::debug!(ticket, signal, exit, cpu_ms, max_rss_kib, "decoder ended");
             if let Some(waiter) = waiting.children.remove(&ticket) {
-                let _ = waiter.exited.send(Exit { signal, exit });
+                let _ = waiter.exited.send(Exit { signal, exit, cpu_ms });
             }
         }
         Report::Ready { .. } | Report::Refused { .. } => {}

@@ -53,6 +53,8 @@ pub enum ReasonCode {
     AttemptsExhausted,
     /// A reviewer declined it; the detail is the reviewer's reason.
     Rejected,
+    /// Its tenant's budget does not hold it: it waits.
+    BudgetReached,
 }
 
 impl ReasonCode {
@@ -78,6 +80,7 @@ impl ReasonCode {
             Self::DecodeFailed => "decode_failed",
             Self::AttemptsExhausted => "attempts_exhausted",
             Self::Rejected => "rejected",
+            Self::BudgetReached => "budget_reached",
         }
     }
 }
@@ -114,6 +117,9 @@ pub enum Event {
     /// Its objects are gone.
     #[serde(rename = "asset.deleted.v1")]
     AssetDeleted(AssetOnly),
+    /// It waits for its tenant's budget, and why.
+    #[serde(rename = "asset.parked.v1")]
+    AssetParked(AssetStopped),
     /// It waits for people's verdict.
     #[serde(rename = "approval.requested.v1")]
     ApprovalRequested(ApprovalRequested),
@@ -181,7 +187,7 @@ data! {
         /// Whether it came through the API (an upload) or straight into the bucket.
         through_api: bool,
     }
-    /// Data of `asset.refused` and `asset.failed`.
+    /// Data of `asset.refused`, `asset.failed` and `asset.parked`.
     AssetStopped {
         /// Stable code.
         code: ReasonCode,
@@ -295,7 +301,7 @@ data! {
 
 impl Event {
     /// Every type that the event log holds: all but `job.progressed.v1`.
-    pub const LOGGED: [&'static str; 21] = [
+    pub const LOGGED: [&'static str; 22] = [
         "asset.uploaded.v1",
         "asset.refused.v1",
         "asset.probed.v1",
@@ -305,6 +311,7 @@ impl Event {
         "asset.deleting.v1",
         "asset.restored.v1",
         "asset.deleted.v1",
+        "asset.parked.v1",
         "approval.requested.v1",
         "approval.granted.v1",
         "approval.declined.v1",
@@ -331,6 +338,7 @@ impl Event {
             Self::AssetDeleting(_) => "asset.deleting.v1",
             Self::AssetRestored(_) => "asset.restored.v1",
             Self::AssetDeleted(_) => "asset.deleted.v1",
+            Self::AssetParked(_) => "asset.parked.v1",
             Self::ApprovalRequested(_) => "approval.requested.v1",
             Self::ApprovalGranted(_) => "approval.granted.v1",
             Self::ApprovalDeclined(_) => "approval.declined.v1",
@@ -351,7 +359,7 @@ impl Event {
     pub fn asset(&self) -> AssetId {
         match self {
             Self::AssetUploaded(d) => d.asset,
-            Self::AssetRefused(d) | Self::AssetFailed(d) => d.asset,
+            Self::AssetRefused(d) | Self::AssetFailed(d) | Self::AssetParked(d) => d.asset,
             Self::AssetProbed(d) => d.asset,
             Self::AssetPlayable(d) => d.asset,
             Self::AssetReady(d) => d.asset,

@@ -13,6 +13,20 @@ impl TraceParent {
         Self(format!("00-{:032x}-{:016x}-01", trace.max(1), span.max(1)))
     }
 
+    /// Of AWS X-Ray's header, as SQS hands it on in `AWSTraceHeader`: `Root=1-{8}-{24};Parent={16};Sampled=1`. A header
+    /// without a parent names no span to go on from.
+    ///
+    /// Source: "Tracing header" in the AWS X-Ray developer guide.
+    pub fn from_x_ray(header: &str) -> Option<Self> {
+        let field = |name: &str| {
+            header.split(';').find_map(|field| field.trim().strip_prefix(name)).and_then(|rest| rest.strip_prefix('='))
+        };
+        let mut root = field("Root")?.splitn(3, '-');
+        let ("1", Some(epoch), Some(random)) = (root.next()?, root.next(), root.next()) else { return None };
+        let sampled = if field("Sampled") == Some("1") { "01" } else { "00" };
+        Self::try_from(format!("00-{epoch}{random}-{}-{sampled}", field("Parent")?)).ok()
+    }
+
     /// The header's text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -48,6 +62,19 @@ impl From<TraceParent> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_header_of_x_ray_says_the_same() {
+        let of = |header: &str| TraceParent::from_x_ray(header).map(String::from);
+        let root = "Root=1-5759e988-bd862e3fe1be46a994272793";
+        let wanted = "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8";
+        assert_eq!(of(&format!("{root};Parent=53995c3f42cd8ad8;Sampled=1")), Some(format!("{wanted}-01")));
+        assert_eq!(of(&format!("Sampled=0;Parent=53995c3f42cd8ad8; {root}")), Some(format!("{wanted}-00")));
+        for bad in ["", root, "Root=2-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8", "Root=1-x-y;Parent=z"]
+        {
+            assert_eq!(of(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn only_well_formed_contexts_pass() {

@@ -2,8 +2,14 @@
 
 use std::io::IsTerminal;
 
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::trace;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,9 +72,35 @@ fn init_from(level: LevelFilter, service: &'static str, format: Format) -> Resul
     match format {
         Format::Pretty => lines.with_ansi(std::io::stderr().is_terminal()).finish().try_init()?,
         Format::Json => {
-            lines.json().flatten_event(true).with_current_span(true).with_span_list(false).finish().try_init()?
+            let lines = lines.json().flatten_event(true).with_current_span(true).with_span_list(false);
+            lines.map_event_format(Traced).finish().try_init()?;
         }
     }
     tracing::info!(service, version = env!("CARGO_PKG_VERSION"), "starting");
     Ok(())
+}
+
+/// JSON lines that name the trace and the span at work, where spans are sent.
+struct Traced<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for Traced<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let Some((trace_id, span_id)) = trace::ids() else { return self.0.format_event(context, writer, event) };
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        match line.strip_prefix('{') {
+            Some(rest) => write!(writer, r#"{{"trace_id":"{trace_id}","span_id":"{span_id}",{rest}"#),
+            None => writer.write_str(&line),
+        }
+    }
 }

@@ -45,6 +45,7 @@ module "fleet" {
   media_public_key   = var.media_public_key
   oidc               = var.oidc
   event_emails       = var.event_emails
+  otlp_endpoint      = var.otlp_endpoint
   extra_environment  = var.extra_environment
 
   network_profile = "private"

@@ -82,6 +82,12 @@ variable "event_emails" {
   default     = {}
 }
 
+variable "otlp_endpoint" {
+  description = "OTEL_EXPORTER_OTLP_ENDPOINT: where traces go, such as http://collector.internal:4318; empty: nowhere."
+  type        = string
+  default     = ""
+}
+
 variable "extra_environment" {
   description = "More environment variables by worker, for settings that have no variable here."
   type        = map(map(string))

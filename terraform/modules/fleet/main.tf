@@ -181,7 +181,7 @@ module "worker" {
   command          = each.value.command
   cpu              = var.sizes[each.key].cpu
   memory           = var.sizes[each.key].memory
-  environment      = merge(local.environment, each.value.environment, try(var.extra_environment[each.key], {}))
+  environment      = merge(local.environment, local.tracing, each.value.environment, try(var.extra_environment[each.key], {}))
   secrets          = each.value.secrets
   statements       = concat(local.everyone, each.value.statements)
   ports            = each.value.ports

@@ -191,6 +191,17 @@ variable "event_emails" {
   }
 }
 
+variable "otlp_endpoint" {
+  description = "OTEL_EXPORTER_OTLP_ENDPOINT: where traces go, such as http://collector.internal:4318; empty: nowhere."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = var.otlp_endpoint == "" || can(regex("^https?://[^/?#]+", var.otlp_endpoint))
+    error_message = "A URL of OTLP over HTTP: its port is 4318, mostly."
+  }
+}
+
 variable "extra_environment" {
   description = "More environment variables by worker, for settings that have no variable here."
   type        = map(map(string))

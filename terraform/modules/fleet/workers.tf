@@ -18,6 +18,7 @@ locals {
     REELFLEET_APPROVAL           = var.approval
     REELFLEET_REVIEWERS          = join(",", var.reviewers)
   }
+  tracing = var.otlp_endpoint == "" ? {} : { OTEL_EXPORTER_OTLP_ENDPOINT = var.otlp_endpoint }
 
   queue = { for name, queue in module.backbone.queues : name => queue.arn }
   dlq   = { for name, queue in module.backbone.queues : name => queue.dead_letter_arn }

@@ -4,6 +4,7 @@ import { Problem } from "./problem";
 import type {
   Asset, AssetDetail, AssetPage, Happened, OpenAsset, OpenPage, OwnReview, SignedPart, Upload, User, Visibility,
 } from "./types";
+import { look } from "../upload/estimate";
 import type { UploadApi } from "../upload/uploader";
 
 export interface Filter {
@@ -51,7 +52,7 @@ export const explore = {
 };
 
 export const uploads: UploadApi = {
-  create: (file, fingerprint, sums, key) =>
+  create: async (file, fingerprint, sums, key) =>
     api<Upload>("POST", "/v1/uploads", {
       body: {
         name: file.name,
@@ -59,6 +60,7 @@ export const uploads: UploadApi = {
         type: file.type,
         last_modified: file.lastModified,
         fingerprint,
+        known: await look(file),
         ...(sums ? { checksum: "sha256" } : {}),
       },
       headers: { "idempotency-key": key },

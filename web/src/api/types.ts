@@ -1,4 +1,5 @@
 /** What the API answers (docs/api.md), as far as the app looks at it. */
+import type { Estimate } from "../upload/estimate";
 
 export type Role = "user" | "reviewer" | "operator" | "admin";
 
@@ -20,6 +21,7 @@ export interface SessionAnswer {
 export type AssetState =
   | "uploaded"
   | "awaiting_approval"
+  | "parked"
   | "processing"
   | "playable"
   | "ready"
@@ -160,6 +162,8 @@ export interface Upload {
   expires_at: string;
   done?: number[];
   parts?: { n: number; size: number; sha256: string | null }[];
+  /** In the answer that reserves it. */
+  estimate?: Estimate;
 }
 
 export interface SignedPart {

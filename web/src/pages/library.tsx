@@ -18,6 +18,7 @@ const FILTERS = [
   ["playable", "Playable"],
   ["ready", "Ready"],
   ["awaiting_approval", "Waiting for review"],
+  ["parked", "Waiting for the budget"],
   ["failed", "Failed"],
   ["refused", "Refused"],
   ["deleting", "Deleted"],

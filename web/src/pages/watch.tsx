@@ -117,6 +117,7 @@ function Waiting({ asset, progress }: { asset: AssetDetail | OpenAsset; progress
   const [icon, words]: [IconName, string] =
     expired ? ["clock", "No reviewer looked at it in time. Its owner can ask again."]
     : asset.state === "awaiting_approval" ? ["clock", "A reviewer looks at it first. It is made playable as soon as it is approved."]
+    : asset.state === "parked" ? ["clock", reason?.detail ? `It waits: ${reason.detail}.` : "It waits for the budget, and starts by itself."]
     : asset.state === "refused" || asset.state === "failed" ? ["warn", reason?.detail ?? "It could not be processed."]
     : asset.state === "deleting" ? ["trash", "It is deleted, and plays for nobody. It can still be restored."]
     : asset.state === "deleted" ? ["trash", "It is gone for good."]
@@ -160,7 +161,7 @@ function Stages({ asset, progress }: { asset: AssetDetail; progress: number | nu
         const icon: IconName = reached ? "done" : here ? (wrong ? "warn" : "gear") : "circle";
         return (
           <li key={name} className={look} aria-current={here ? "step" : undefined}>
-            <Icon name={icon} spin={here && !wrong && asset.state !== "awaiting_approval"} />
+            <Icon name={icon} spin={here && !wrong && asset.state !== "awaiting_approval" && asset.state !== "parked"} />
             <span>
               {name}
               {here && wrong && <span className="quiet small"> · {asset.reason?.detail ?? asset.state}</span>}

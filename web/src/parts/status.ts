@@ -17,6 +17,8 @@ export function statusOf(state: AssetState, progress: number | null): Status {
       return { text: "Checking", icon: "gear", tone: "info", busy: true };
     case "awaiting_approval":
       return { text: "Waiting for review", icon: "clock", tone: "warn", busy: false };
+    case "parked":
+      return { text: "Waiting for the budget", icon: "clock", tone: "warn", busy: false };
     case "processing":
       return { text: `Processing${percent}`, icon: "gear", tone: "info", busy: true };
     case "playable":

@@ -6,6 +6,7 @@
  */
 import { Problem, said } from "../api/problem";
 import type { Upload } from "../api/types";
+import type { Estimate } from "./estimate";
 import { identity, sameFile, Speed } from "./plan";
 import type { Records } from "./records";
 import { Sending, Stopped, type Means } from "./sending";
@@ -49,6 +50,8 @@ export interface Item {
   upload: string | null;
   asset: string | null;
   expiresAt: string | null;
+  /** What it will take and cost, once it is reserved. */
+  estimate: Estimate | null;
   /** The browser kept the file's handle: one click goes on. */
   handle: boolean;
   file: File | null;
@@ -244,6 +247,7 @@ export class Uploader {
       upload: null,
       asset: null,
       expiresAt: null,
+      estimate: null,
       handle: false,
       ...about,
     };
@@ -312,6 +316,7 @@ export class Uploader {
       upload: upload.id,
       asset: upload.asset,
       expiresAt: upload.expires_at,
+      estimate: upload.estimate ?? work.item.estimate,
       partsTotal: upload.parts_total,
       partsDone: done.length,
       sent: work.arrived,

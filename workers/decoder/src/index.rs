@@ -16,6 +16,9 @@ use crate::probe::first_times;
 /// Entries looked at: 12 hours at 240 frames per second.
 const MOST_ENTRIES: i32 = 12 * 3600 * 240;
 
+/// A picture is shown at most so long after it is decoded.
+const MOST_APART_US: i64 = 1_000_000;
+
 /// One entry of the container's index, in the stream's time base.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
@@ -52,6 +55,42 @@ pub fn entries(input: &Input, stream: usize) -> Vec<Entry> {
         }
     }
     all
+}
+
+/// The keyframes that a complete index names, in the order of time, each with a time that a seek lands on it by. None
+/// where the container has no such index. Matroska's is read here; the seek after it finds it read.
+///
+/// # Errors
+/// `SourceRead`, `SourceChanged`.
+pub fn keyframes(input: &mut Input, stream: usize) -> Result<Vec<Entry>, Failure> {
+    let container = input.container();
+    let kind = kind(&container);
+    let has = |name: &str| container.split(',').any(|n| n == name);
+    if !has("mov") && !has("matroska") || input.is_fragmented() {
+        return Ok(Vec::new());
+    }
+    let start = input.stream(stream).and_then(|s| s.start()).unwrap_or(0);
+    if kind == Kind::Cues && !input.seek(stream, start)? {
+        return Ok(Vec::new());
+    }
+    let size = i64::try_from(input.watch().size()).unwrap_or(i64::MAX);
+    let mut keys = entries(input, stream);
+    keys.retain(|entry| entry.key && !entry.hidden && entry.pos.saturating_add(entry.size) <= size);
+    keys.sort_unstable_by_key(|entry| entry.time);
+    keys.dedup_by_key(|entry| entry.time);
+    let base = input.stream(stream).map(|s| s.time_base());
+    // The index of MP4 holds decode times, but seeks are by presentation: the first picture tells how far they are apart.
+    let apart = keys.first().map_or(0, |first| start.saturating_sub(first.time));
+    if kind == Kind::EveryPacket
+        && base.and_then(|base| micros(apart, base)).is_some_and(|us| (0..=MOST_APART_US).contains(&us))
+    {
+        keys.iter_mut().for_each(|entry| entry.time = entry.time.saturating_add(apart));
+    }
+    let last = keys.last().zip(base).and_then(|(entry, base)| micros(entry.time, base));
+    if !is_complete(input, stream, kind, last) {
+        keys.clear();
+    }
+    Ok(keys)
 }
 
 /// Whether the index names every packet (MP4, AVI) or only places to jump to (Matroska), or is made while reading.

@@ -75,7 +75,14 @@ impl Input {
         if size == 0 {
             return Err(Failure::new(FailCode::Empty, "the object has no bytes"));
         }
-        let mut source = Source::new(socket, size, reading);
+        Self::over(Source::new(socket, size, reading), limits)
+    }
+
+    /// The same over a source of which something may have been read.
+    ///
+    /// # Errors
+    /// As for [`Input::open`].
+    pub fn over(mut source: Source, limits: &MediaLimits) -> Result<Self, Failure> {
         let watch = source.watch();
         let shape = crate::boxes::Shape::of(&mut source);
         watch.failure()?;

@@ -57,9 +57,10 @@ fn answer(request: &Request, socket: File, output: &Output) -> Result<Totals, Fa
     request.validate()?;
     match request {
         Request::Probe { size, limits } => {
-            let report = match still_report(&socket, *size, limits)? {
+            let mut source = Source::new(socket, *size, Reading::SPARSE);
+            let report = match still_report(&mut source, limits)? {
                 Some(report) => report,
-                None => probe::probe(&mut Input::open(socket, *size, limits, Reading::SPARSE)?, limits)?,
+                None => probe::probe(&mut Input::over(source, limits)?, limits)?,
             };
             output.write(&OutputHeader::Probed(Box::new(report)), &[])?;
             Ok(FACTS)
@@ -103,16 +104,11 @@ fn clone(socket: &File) -> Result<File, Failure> {
 }
 
 /// The report of an uploaded picture; `None` for anything else.
-fn still_report(
-    socket: &File,
-    size: u64,
-    limits: &MediaLimits,
-) -> Result<Option<reelfleet_wire::ProbeReport>, Failure> {
-    if size == 0 {
+fn still_report(source: &mut Source, limits: &MediaLimits) -> Result<Option<reelfleet_wire::ProbeReport>, Failure> {
+    if source.size() == 0 {
         return Err(Failure::new(FailCode::Empty, "the object has no bytes"));
     }
-    let mut source = Source::new(clone(socket)?, size, Reading::SPARSE);
-    let report = still::probe(&mut source, limits)?;
+    let report = still::probe(source, limits)?;
     debug_assert!(report.as_ref().is_none_or(|r| r.kind == MediaKind::Image));
     Ok(report)
 }

@@ -43,6 +43,8 @@ struct Shared {
     failure: Mutex<Option<Failure>>,
     /// Read-ahead stops here.
     end: AtomicU64,
+    /// A range that is wanted whole.
+    piece: Mutex<(u64, u64)>,
     reading: Mutex<Reading>,
     /// Bytes fetched so far.
     fetched: AtomicU64,
@@ -61,6 +63,11 @@ impl Watch {
     /// Read-ahead goes no further than byte `end`; what lies behind is read block by block, if at all.
     pub fn read_ahead_until(&self, end: u64) {
         self.0.end.store(end, Ordering::Relaxed);
+    }
+
+    /// What lies between these bytes is one thing, such as a picture: a read within goes to its end and no further.
+    pub fn read_in_one(&self, start: u64, end: u64) {
+        *self.0.piece.lock().unwrap_or_else(PoisonError::into_inner) = (start, end);
     }
 
     /// From now on reads are made like this.
@@ -107,6 +114,7 @@ impl Source {
             shared: Arc::new(Shared {
                 failure: Mutex::new(None),
                 end: AtomicU64::new(u64::MAX),
+                piece: Mutex::new((0, 0)),
                 reading: Mutex::new(reading),
                 fetched: AtomicU64::new(0),
                 size,
@@ -125,8 +133,12 @@ impl Source {
     }
 
     /// The range to read so that byte `at` is there: aligned after a jump, twice the last one when reading on. A step
-    /// over less than a block is no jump.
+    /// over less than a block is no jump. What is there already is not read again.
     fn plan(&self, at: u64) -> (u64, u32) {
+        let piece = *self.shared.piece.lock().unwrap_or_else(PoisonError::into_inner);
+        if piece.0 <= at && at < piece.1.min(self.shared.size) {
+            return (at, (piece.1.min(self.shared.size) - at).min(u64::from(MAX_READ)) as u32);
+        }
         let Reading { block, window } = *self.shared.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.spans.iter().rev().find(|s| at >= s.end() && at - s.end() < u64::from(block));
         let (start, length) = match before {
@@ -136,6 +148,8 @@ impl Source {
         let ahead = self.shared.end.load(Ordering::Relaxed);
         let least = at + u64::from(block);
         let end = (start + u64::from(length)).min(ahead.max(least)).min(self.shared.size);
+        let there = self.spans.iter().map(|s| s.start).filter(|start| *start > at);
+        let end = there.fold(end, u64::min);
         (start, end.saturating_sub(start).min(u64::from(MAX_READ)) as u32)
     }
 
@@ -271,6 +285,21 @@ mod tests {
         drop(source);
         let asked: Vec<(u64, u32)> = thread.join().unwrap().iter().map(|a| (a.offset, a.len)).collect();
         assert_eq!(asked, [(500_000, 1000), (501_000, 1000), (502_000, 1000), (503_000, 1000)]);
+    }
+
+    #[test]
+    fn what_is_there_is_not_read_again_and_a_piece_is_read_in_one() {
+        let (mut source, thread) = parent(1_000_000, usize::MAX, ReadStatus::Ok);
+        for (at, length) in [(2_000, 10), (0, 2_500), (500_100, 6_000)] {
+            source.watch().read_in_one(500_100, 506_100);
+            source.seek(SeekFrom::Start(at)).unwrap();
+            let mut buf = vec![0; length];
+            source.read_exact(&mut buf).unwrap();
+            assert!(buf.iter().zip(at..).all(|(b, at)| *b == byte(at)));
+        }
+        drop(source);
+        let asked: Vec<(u64, u32)> = thread.join().unwrap().iter().map(|a| (a.offset, a.len)).collect();
+        assert_eq!(asked, [(2_000, 1000), (0, 1000), (1000, 1000), (500_100, 6_000)]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use reelfleet_catalog::tasks::NewTask;
 use reelfleet_catalog::uploads::Upload;
 use reelfleet_catalog::{Catalog, CatalogError, Emission};
 use reelfleet_domain::policy::Refusal;
-use reelfleet_fleet::{BoxFuture, Context, Delivery, Handler, Heart, Outcome};
+use reelfleet_fleet::{BoxFuture, Context, Delivery, Handler, Heart, Outcome, QueueName, trace};
 use reelfleet_messages::event::{AssetStopped, AssetUploaded, JobFact, ReasonCode};
 use reelfleet_messages::notification::{self, Notification};
 use reelfleet_messages::task::{AssetTask, Task, TaskEnvelope, VERSION};
@@ -16,6 +16,7 @@ use reelfleet_messages::trace::TraceParent;
 use reelfleet_messages::{AssetId, Event, JobId, ObjectChange, ObjectEvent, ObjectRef, TaskId};
 use reelfleet_objects::{ObjectError, ObjectTree, head};
 use reelfleet_telemetry::DuplicateSuppressed;
+use reelfleet_telemetry::trace::{Consumed, Span};
 
 /// The owner of what nobody uploaded through the API.
 const BUCKET_OWNER: &str = "bucket";
@@ -26,6 +27,19 @@ const NAME_CHARS: usize = 200;
 pub(crate) struct Landing {
     context: Context,
     catalog: Catalog,
+    /// Its name, for people.
+    queue: String,
+}
+
+/// An object that no asset stands for yet.
+struct Arrived<'a> {
+    object: &'a ObjectRef,
+    event: &'a ObjectEvent,
+    /// The notification as it came.
+    raw: &'a str,
+    upload: Option<Upload>,
+    came_with: Option<TraceParent>,
+    span: Span,
 }
 
 /// Why a record could not be settled now.
@@ -39,11 +53,12 @@ enum Unsettled {
 
 impl Landing {
     pub(crate) fn new(context: Context, catalog: Catalog) -> Self {
-        Self { context, catalog }
+        let queue = context.queues.name(QueueName::Intake);
+        Self { context, catalog, queue }
     }
 
-    async fn message(&self, body: &str, heart: &Heart) -> Outcome {
-        let events = match notification::parse(body) {
+    async fn message(&self, delivery: &Delivery, heart: &Heart) -> Outcome {
+        let events = match notification::parse(&delivery.body) {
             Ok(Notification::Test { bucket }) => {
                 tracing::info!(bucket, "S3 tested its notifications");
                 return Outcome::Done;
@@ -55,7 +70,7 @@ impl Landing {
         let mut failed = None;
         for event in &events {
             heart.beat();
-            if let Err(error) = self.record(event, body).await {
+            if let Err(error) = self.record(event, delivery).await {
                 tracing::warn!(bucket = event.bucket, key = event.key, %error, "a record is not settled yet");
                 failed = Some(format!("{}/{}: {error}", event.bucket, event.key));
             }
@@ -66,7 +81,7 @@ impl Landing {
         }
     }
 
-    async fn record(&self, event: &ObjectEvent, raw: &str) -> Result<(), Unsettled> {
+    async fn record(&self, event: &ObjectEvent, delivery: &Delivery) -> Result<(), Unsettled> {
         if !self.context.config.is_upload_bucket(&event.bucket) {
             tracing::warn!(bucket = event.bucket, "a notification of a bucket that is not ours is ignored");
             return Ok(());
@@ -74,11 +89,11 @@ impl Landing {
         match event.change {
             ObjectChange::Other => Ok(()),
             ObjectChange::Removed => self.removed(event).await,
-            ObjectChange::Created => self.created(event, raw).await,
+            ObjectChange::Created => self.created(event, delivery).await,
         }
     }
 
-    async fn created(&self, event: &ObjectEvent, raw: &str) -> Result<(), Unsettled> {
+    async fn created(&self, event: &ObjectEvent, delivery: &Delivery) -> Result<(), Unsettled> {
         let found = match head(&self.context.clients.s3, &event.bucket, &event.key, event.version_id.as_deref()).await {
             Ok(found) => found,
             // Removed or overwritten since: its own notification tells the rest.
@@ -93,7 +108,7 @@ impl Landing {
             size: found.size,
         };
         if self.catalog.asset_by_identity(object.identity().as_str()).await?.is_none() {
-            self.land(&object, event, raw).await?;
+            self.land(&object, event, delivery).await?;
         } else {
             DuplicateSuppressed { place: "intake", what: &object.key }.emit();
         }
@@ -103,24 +118,39 @@ impl Landing {
         Ok(())
     }
 
-    async fn land(&self, object: &ObjectRef, event: &ObjectEvent, raw: &str) -> Result<(), Unsettled> {
+    /// It goes on with the trace of its upload's request; what was dropped into the bucket begins one.
+    async fn land(&self, object: &ObjectRef, event: &ObjectEvent, delivery: &Delivery) -> Result<(), Unsettled> {
         let upload = self.catalog.upload_of_object(&object.bucket, &object.key).await?;
-        if let Some(upload) = &upload
+        let asked = upload.as_ref().and_then(|upload| upload.traceparent.clone());
+        let came_with = asked.or_else(|| trace::of_message(delivery));
+        let span = Span::consumer(&Consumed {
+            queue: &self.queue,
+            message_id: &delivery.message_id,
+            receive_count: delivery.receive_count,
+            traceparent: came_with.as_ref().map(TraceParent::as_str),
+        });
+        let arrived = Arrived { object, event, raw: &delivery.body, upload, came_with, span: span.clone() };
+        span.within(self.take(&arrived)).await
+    }
+
+    async fn take(&self, arrived: &Arrived<'_>) -> Result<(), Unsettled> {
+        let Arrived { object, upload, .. } = arrived;
+        if let Some(upload) = upload
             && upload.state == "aborted"
         {
             return self.unwanted(upload, object).await;
         }
         let fresh = || AssetId::from_uuid(self.context.ids.uuid());
         // The reserved id is for the upload's own bytes; whatever lands there later is another asset.
-        let reserved = match &upload {
+        let reserved = match upload {
             Some(upload) if self.catalog.asset(&upload.asset).await?.is_none() => upload.asset,
             _ => fresh(),
         };
-        match self.land_as(reserved, upload.as_ref(), object, event, raw).await {
+        match self.land_as(reserved, arrived).await {
             Err(CatalogError::Conflict { .. })
                 if self.catalog.asset_by_identity(object.identity().as_str()).await?.is_none() =>
             {
-                Ok(self.land_as(fresh(), upload.as_ref(), object, event, raw).await?)
+                Ok(self.land_as(fresh(), arrived).await?)
             }
             Err(CatalogError::Conflict { .. }) | Ok(()) => Ok(()),
             Err(error) => Err(error.into()),
@@ -141,15 +171,9 @@ impl Landing {
         Ok(())
     }
 
-    async fn land_as(
-        &self,
-        asset: AssetId,
-        upload: Option<&Upload>,
-        object: &ObjectRef,
-        event: &ObjectEvent,
-        raw: &str,
-    ) -> Result<(), CatalogError> {
-        let ids = &self.context.ids;
+    async fn land_as(&self, asset: AssetId, arrived: &Arrived<'_>) -> Result<(), CatalogError> {
+        let Arrived { object, event, raw, upload, came_with, span } = arrived;
+        let (ids, upload) = (&self.context.ids, upload.as_ref());
         let (tenant, owner) = match upload {
             Some(upload) => (upload.tenant.as_str(), upload.owner.as_str()),
             None => match self.context.config.tenant_of(&object.bucket, &object.key) {
@@ -162,7 +186,10 @@ impl Landing {
         };
         let name = upload.map_or_else(|| last_part(&object.key), |upload| upload.name.clone());
         let job = JobId::from_uuid(ids.uuid());
-        let trace = TraceParent::new(ids.uuid().as_u128(), ids.uuid().as_u64_pair().1);
+        span.set("reelfleet.asset.id", asset.to_string());
+        span.set("reelfleet.job.id", job.to_string());
+        let fresh = || TraceParent::new(ids.uuid().as_u128(), ids.uuid().as_u64_pair().1);
+        let trace = trace::going_on(came_with.as_ref()).unwrap_or_else(fresh);
         let envelope = TaskEnvelope {
             v: VERSION,
             task: TaskId::from_uuid(ids.uuid()),
@@ -236,7 +263,12 @@ impl Landing {
 
 impl Handler for Landing {
     fn handle(&self, delivery: Delivery, heart: Heart) -> BoxFuture<'_, Outcome> {
-        Box::pin(async move { self.message(&delivery.body, &heart).await })
+        Box::pin(async move { self.message(&delivery, &heart).await })
+    }
+
+    /// A notification knows nothing of traces: the row of its upload does.
+    fn begins_spans(&self) -> bool {
+        true
     }
 }
 

@@ -5,17 +5,20 @@ use std::time::Duration;
 
 use reelfleet_catalog::Catalog;
 use reelfleet_catalog::assets::{Asset, Probed};
+use reelfleet_catalog::costs::{Started, Used};
 use reelfleet_catalog::tasks::NewTask;
 use reelfleet_domain::AssetState;
 use reelfleet_domain::policy::{Policy, Refusal, Verdict};
+use reelfleet_domain::price_work::{Amounts, Kind, looked};
 use reelfleet_domain::tenants::{DAY_MS, Use};
 use reelfleet_fleet::{Attempt, BoxFuture, Context, TaskHandler, WorkError, Worked};
 use reelfleet_media::wire::{MediaKind, MediaLimits, OutputHeader, ProbeReport, Request};
-use reelfleet_media::{Clocks, Decoders, Source};
+use reelfleet_media::{Clocks, Decoders, Source, Usage, facts as facts_of};
 use reelfleet_messages::event::{AssetProbed, JobFact, ReasonCode};
 use reelfleet_messages::task::{AssetTask, Task, TaskEnvelope, VERSION};
 use reelfleet_messages::{Event, TaskId};
 use reelfleet_objects::RangedReader;
+use reelfleet_telemetry::trace::Span;
 
 use crate::review;
 
@@ -42,11 +45,11 @@ impl Prober {
         let policy = self.context.config.policy(&asset.tenant);
         policy.check_size(asset.size.unsigned_abs()).map_err(WorkError::Refused)?;
         self.check_room(&asset).await?;
-        let report = self.look(&asset, &policy).await?;
+        let (report, usage) = Span::child("look at the source").within(self.look(&asset, &policy)).await?;
         attempt.heart.beat();
         let (media, pixels) = facts(&report);
         policy.check_media(media, report.duration_ms, pixels).map_err(WorkError::Refused)?;
-        self.record(attempt, &asset, &report, media).await?;
+        self.record(attempt, &asset, &report, usage, media).await?;
         Ok(Worked::Committed)
     }
 
@@ -70,7 +73,7 @@ impl Prober {
         }
     }
 
-    async fn look(&self, asset: &Asset, policy: &Policy) -> Result<ProbeReport, WorkError> {
+    async fn look(&self, asset: &Asset, policy: &Policy) -> Result<(ProbeReport, Usage), WorkError> {
         let size = asset.size.unsigned_abs();
         let request = Request::Probe {
             size,
@@ -97,7 +100,8 @@ impl Prober {
                 report = Some(*probed);
             }
         }
-        report.ok_or_else(|| WorkError::again("the decoder ended without a report"))
+        let report = report.ok_or_else(|| WorkError::again("the decoder ended without a report"))?;
+        Ok((report, session.usage().await))
     }
 
     async fn record(
@@ -105,20 +109,26 @@ impl Prober {
         attempt: &Attempt,
         asset: &Asset,
         report: &ProbeReport,
+        usage: Usage,
         media: &str,
     ) -> Result<(), WorkError> {
         let text = serde_json::to_string(report).map_err(WorkError::again)?;
         let video = report.video.as_ref();
+        let known = facts_of(asset.size.unsigned_abs(), report);
+        let mut cost = self.context.cost(&self.catalog, &asset.tenant, &known).await?;
+        let amounts = Amounts { cpu_ms: usage.cpu_ms, gets: usage.reads, tasks: 1, ..Amounts::default() };
+        let lease = attempt.lease.having_used(Used { kind: Some(Kind::Probe), model: looked(), amounts });
         let probed = Probed {
             media,
             report: &text,
             duration_ms: report.duration_ms.and_then(|ms| i64::try_from(ms).ok()),
             width: video.map(|v| i64::from(v.display_width)),
             height: video.map(|v| i64::from(v.display_height)),
+            cost: None,
         };
         let id = asset.id;
         let target = AssetTask { asset: id, generation: 1 };
-        let mut next = Vec::new();
+        let mut next: Vec<NewTask> = Vec::new();
         if report.kind != MediaKind::Audio {
             next.push(self.task(attempt, Task::RenderThumbnails(target.clone())));
         }
@@ -130,14 +140,37 @@ impl Prober {
             height: video.map(|v| v.display_height),
         });
         if let Some(asked) = review::ask(&self.context, &self.catalog, asset, report.duration_ms).await? {
-            asked.commit(attempt, &self.catalog, &probed, &next, found).await?;
-        } else {
-            if report.kind != MediaKind::Image {
-                next.insert(0, self.task(attempt, Task::PlanRenditions(target)));
+            let probed = Probed { cost: Some(&cost), ..probed };
+            asked.commit(attempt, &lease, &self.catalog, &probed, &next, found).await?;
+            tracing::info!(media, container = report.container, "probed");
+            return Ok(());
+        }
+        let step = attempt.step("probed");
+        loop {
+            let mut tasks = next.clone();
+            let second = match &cost.start {
+                Started::Parked(why) => self.context.parked_fact(asset, why),
+                Started::On(_) => {
+                    if report.kind != MediaKind::Image {
+                        tasks.insert(0, self.task(attempt, Task::PlanRenditions(target.clone())));
+                    }
+                    let job = attempt.lease.envelope.job;
+                    attempt.emission(&asset.owner, Event::JobQueued(JobFact { asset: id, job, code: None }))
+                }
+            };
+            let emissions = [attempt.emission(&asset.owner, found.clone()), second];
+            let priced = Probed { cost: Some(&cost), ..probed };
+            match self.catalog.probed(&step, &lease, &priced, &tasks, &emissions).await {
+                // Others have taken the rest of the day's budget meanwhile; or the lease is lost, which shows again.
+                Err(error) if error.is_conflict() && matches!(cost.start, Started::On(_)) => {
+                    let why = self.context.parked(&self.catalog, &asset.tenant, cost.micros).await?;
+                    cost.start = Started::Parked(why);
+                }
+                outcome => {
+                    outcome?;
+                    break;
+                }
             }
-            let facts = [found, Event::JobQueued(JobFact { asset: id, job: attempt.lease.envelope.job, code: None })];
-            let emissions: Vec<_> = facts.into_iter().map(|fact| attempt.emission(&asset.owner, fact)).collect();
-            self.catalog.probed(&attempt.step("probed"), &attempt.lease, &probed, &next, &emissions).await?;
         }
         tracing::info!(media, container = report.container, "probed");
         Ok(())
@@ -151,7 +184,7 @@ impl Prober {
             job: from.job,
             tenant: from.tenant.clone(),
             cost_s: SMALL_COST_S,
-            traceparent: from.traceparent.clone(),
+            traceparent: attempt.traceparent(),
             work,
         };
         NewTask { envelope, place: None, armed: true, backfill: false }

@@ -9,7 +9,7 @@ use reelfleet_catalog::approval::NewReview;
 use reelfleet_catalog::assets::{Asset, Probed};
 use reelfleet_catalog::review_links::NewLink;
 use reelfleet_catalog::tasks::NewTask;
-use reelfleet_catalog::{Catalog, CatalogError};
+use reelfleet_catalog::{Catalog, CatalogError, Lease};
 use reelfleet_domain::approval::{Facts, Terms};
 use reelfleet_domain::review_mail::Occasion;
 use reelfleet_fleet::reviews::Asked;
@@ -55,6 +55,7 @@ impl Question<'_> {
     pub(crate) async fn commit(
         self,
         attempt: &Attempt,
+        lease: &Lease,
         catalog: &Catalog,
         probed: &Probed<'_>,
         next: &[NewTask],
@@ -88,7 +89,7 @@ impl Question<'_> {
         });
         let emissions =
             [attempt.emission(&asset.owner, found), attempt.emission(&asset.owner, requested).to_reviewers()];
-        catalog.probed_and_waiting(&step, &attempt.lease, probed, &review, next, &emissions).await?;
+        catalog.probed_and_waiting(&step, lease, probed, &review, next, &emissions).await?;
         tracing::info!(review = %id, votes = terms.votes, mails = links.len(), "it waits for a verdict");
         Ok(())
     }

@@ -11,6 +11,7 @@
 //! - nothing here is needed for an upload to end well: a fleet without a janitor only grows.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod budgets;
 mod deletions;
 mod doorbells;
 mod losers;
@@ -133,6 +134,7 @@ impl Janitor {
         told("orphans", self.sweep_orphans().await);
         self.beat.tick();
         told("reviews", self.sweep_reviews().await);
+        told("budgets", self.sweep_parked().await);
         told("quarantine", self.sweep_quarantine().await);
         self.beat.tick();
         told("events", self.trim_events().await);

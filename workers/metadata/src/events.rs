@@ -5,6 +5,7 @@
 
 use reelfleet_fleet::{BoxFuture, Delivery, Handler, Heart, Outcome};
 use reelfleet_messages::AssetId;
+use reelfleet_telemetry::trace::Span;
 use serde::Deserialize;
 
 use crate::describe::Describer;
@@ -60,7 +61,9 @@ impl Handler for Events {
                 Ok(None) => return Outcome::Done,
                 Err(why) => return Outcome::reject(why),
             };
-            match self.describer.describe(&asset).await {
+            let span = Span::child("write metadata.json");
+            span.set("reelfleet.asset.id", asset.to_string());
+            match span.within(self.describer.describe(&asset)).await {
                 Ok(()) => Outcome::Done,
                 Err(error) => Outcome::retry(delivery.receive_count, format_args!("describing {asset}: {error}")),
             }

@@ -9,16 +9,17 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_sqs::error::DisplayErrorContext;
-use aws_sdk_sqs::types::QueueAttributeName;
+use aws_sdk_sqs::types::{Message, QueueAttributeName};
 use reelfleet_events::doorbell::{self, HEARTBEAT_TAG};
 use reelfleet_fleet::aws::{no_retries, timeouts};
 use reelfleet_fleet::health::{Beat, Flag};
-use reelfleet_fleet::{Clock, Shutdown, batch, full_jitter};
+use reelfleet_fleet::{Clock, Shutdown, batch, full_jitter, trace};
+use reelfleet_telemetry::trace::{Consumed, Span};
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::frame::Fact;
-use crate::hub::Hub;
+use crate::hub::{Hub, PROGRESS};
 
 const WAIT: Duration = Duration::from_secs(15);
 const RENEW: Duration = Duration::from_secs(60);
@@ -119,6 +120,7 @@ impl Doorbell {
         }
         let wait = WAIT.as_secs().try_into().unwrap_or(15);
         let received = self.sqs.receive_message().queue_url(&subscribed.url).max_number_of_messages(10);
+        let received = received.message_attribute_names(trace::ATTRIBUTE);
         let received = received.wait_time_seconds(wait).customize().config_override(
             aws_sdk_sqs::config::Builder::new()
                 .timeout_config(timeouts(WAIT + Duration::from_secs(5)))
@@ -137,7 +139,8 @@ impl Doorbell {
         for message in &messages {
             match Fact::parse(message.body.as_deref().unwrap_or_default()) {
                 Ok(fact) => {
-                    if let Err(error) = self.hub.heard(&fact).await {
+                    let span = self.span(message, &fact);
+                    if let Err(error) = span.within(self.hub.heard(&fact)).await {
                         tracing::warn!(event = fact.id, %error, "an event's streams were not found; the log is looked at soon");
                     }
                 }
@@ -148,6 +151,25 @@ impl Doorbell {
         // Those that stay ring once more, which does no harm; the shortfall is counted where it is found.
         batch::delete(&self.sqs, &subscribed.url, &receipts).await;
         Ok(())
+    }
+
+    /// The span of an event that is handed to whoever listens. Progress has none: it comes twice a second.
+    fn span(&self, message: &Message, fact: &Fact) -> Span {
+        if fact.kind == PROGRESS {
+            return Span::none();
+        }
+        let attribute = message.message_attributes.as_ref().and_then(|all| all.get(trace::ATTRIBUTE)?.string_value());
+        // The queue is this process's own: the topic is what all of them have in common.
+        let span = Span::consumer(&Consumed {
+            queue: self.topic_arn.rsplit(':').next().unwrap_or_default(),
+            message_id: message.message_id.as_deref().unwrap_or_default(),
+            receive_count: 1,
+            traceparent: attribute.or(fact.traceparent.as_deref()),
+        });
+        span.set("messaging.destination.subscription.name", self.name.as_str());
+        span.set("reelfleet.event.type", fact.kind.as_str());
+        span.set("reelfleet.asset.id", fact.subject.as_str());
+        span
     }
 
     /// Makes the queue and subscribes it. Both are harmless to repeat.

@@ -18,6 +18,8 @@ pub(crate) struct Fact {
     pub(crate) time: String,
     pub(crate) tenant: String,
     #[serde(default)]
+    pub(crate) traceparent: Option<String>,
+    #[serde(default)]
     pub(crate) data: Value,
 }
 

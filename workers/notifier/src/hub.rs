@@ -4,7 +4,8 @@
 //! doorbell delays an event by [`Settings::check_seconds`] at most, because every event is also in the operators'
 //! stream, which is looked at that often (and only while somebody listens to anything).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -37,7 +38,7 @@ const HANDSHAKES: usize = 1_024;
 const OWNERS: usize = 20_000;
 /// After so many missed events every stream is read.
 const CATCH_UP_PAGES: usize = 5;
-const PROGRESS: &str = "job.progressed.v1";
+pub(crate) const PROGRESS: &str = "job.progressed.v1";
 
 /// Shared by everything in the process. Cheap to clone.
 #[derive(Clone)]
@@ -56,7 +57,8 @@ pub(crate) struct Shared {
     reads: Arc<Semaphore>,
     news: Arc<Notify>,
     log: Arc<dyn Log>,
-    streams: Mutex<HashMap<String, Held>>,
+    /// In the order of their names, so that a tenant's users are found without a look at all.
+    streams: Mutex<BTreeMap<String, Held>>,
     users: Mutex<HashMap<(String, String), u32>>,
     owners: Mutex<HashMap<AssetId, String>>,
     pub(crate) watched: Watched,
@@ -228,14 +230,20 @@ impl Hub {
     async fn touched(&self, fact: &Fact) -> Result<Vec<Arc<Stream>>, CatalogError> {
         let mut touched: Vec<Arc<Stream>> = self.live(&format!("asset:{}", fact.subject)).into_iter().collect();
         let anyone = format!("user:{}/", fact.tenant);
-        let listened = lock(&self.0.streams).keys().any(|name| name.starts_with(&anyone));
-        if listened
+        if self.listened_below(&anyone)
             && let Ok(asset) = fact.subject.parse()
             && let Some(name) = self.stream_of_owner(asset).await?
         {
             touched.extend(self.live(&name));
         }
         Ok(touched)
+    }
+
+    /// Whether anybody listens to a stream whose name begins so.
+    fn listened_below(&self, prefix: &str) -> bool {
+        let streams = lock(&self.0.streams);
+        let mut from = streams.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        from.next().is_some_and(|(name, _)| name.starts_with(prefix))
     }
 
     /// The stream of an asset's owner, who never changes.

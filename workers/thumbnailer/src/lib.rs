@@ -11,20 +11,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reelfleet_catalog::assets::Asset;
+use reelfleet_catalog::costs::Used;
 use reelfleet_catalog::pictures::Picture;
-use reelfleet_catalog::{Catalog, CatalogError};
+use reelfleet_catalog::{Catalog, CatalogError, Lease};
 use reelfleet_domain::AssetState;
 use reelfleet_domain::policy::{Refusal, Verdict};
+use reelfleet_domain::price_estimate::Media;
+use reelfleet_domain::price_work::{self, Amounts, Kind, Pictures};
 use reelfleet_fleet::{Attempt, BoxFuture, Context, QueueName, Settings, TaskHandler, TaskRunner, WorkError, Worked};
 use reelfleet_media::wire::{
     MediaLimits, OutputHeader, PictureFormat, PictureKind, PicturesRequest, ProbeReport, Request, StillRequest,
     StoryboardSpec,
 };
-use reelfleet_media::{Clocks, DecoderConfig, Decoders, Source};
+use reelfleet_media::{Clocks, DecoderConfig, Decoders, Source, Usage, facts};
 use reelfleet_messages::Event;
 use reelfleet_messages::event::{AssetReady, JobFact, ReasonCode, ThumbnailReady};
 use reelfleet_messages::task::Task;
 use reelfleet_objects::{ObjectWriter, RangedReader};
+use reelfleet_telemetry::trace::Span;
 
 const CLOCKS: Clocks =
     Clocks { wall: Duration::from_secs(300), no_progress: Duration::from_secs(60), max_output_bytes: 512 << 20 };
@@ -72,13 +76,17 @@ impl Thumbnailer {
         let probe: ProbeReport = serde_json::from_str(asset.probe.as_deref().unwrap_or_default())
             .map_err(|error| WorkError::again(format!("the stored probe can't be read: {error}")))?;
         let still = asset.media.as_deref() == Some("image");
-        let mut pictures = Vec::new();
+        let (mut pictures, mut usage) = (Vec::new(), Usage::default());
         if still {
-            self.session(attempt, &asset, still_request(&asset), &mut pictures).await?;
+            let sizes = self.session(attempt, &asset, still_request(&asset), &mut pictures, &mut usage);
+            Span::child("sizes").within(sizes).await?;
         } else {
-            self.session(attempt, &asset, poster_request(&asset, &probe)?, &mut pictures).await?;
+            let poster = self.session(attempt, &asset, poster_request(&asset, &probe)?, &mut pictures, &mut usage);
+            Span::child("poster").within(poster).await?;
             if self.options.storyboard {
-                self.session(attempt, &asset, storyboard_request(&asset, &probe)?, &mut pictures).await?;
+                let storyboard =
+                    self.session(attempt, &asset, storyboard_request(&asset, &probe)?, &mut pictures, &mut usage);
+                Span::child("storyboard").within(storyboard).await?;
             }
         }
         if pictures.is_empty() {
@@ -86,7 +94,8 @@ impl Thumbnailer {
         }
         // Before the verdict a still picture is only to be looked at; once it is granted, a task of its own ends the job. Of
         // what is ready they are made again, and nothing ends.
-        self.commit(attempt, &asset, &pictures, still && asset.state == AssetState::Processing).await
+        let lease = attempt.lease.having_used(used(&asset, &probe, &pictures, usage));
+        self.commit(attempt, &lease, &asset, &pictures, still && asset.state == AssetState::Processing).await
     }
 
     /// Stores what one decoder makes.
@@ -96,6 +105,7 @@ impl Thumbnailer {
         asset: &Asset,
         request: Request,
         pictures: &mut Vec<Picture>,
+        usage: &mut Usage,
     ) -> Result<(), WorkError> {
         let reader = RangedReader::pinned(
             self.context.clients.s3.clone(),
@@ -125,6 +135,8 @@ impl Thumbnailer {
                 pictures.push(picture);
             }
         }
+        let its = session.usage().await;
+        *usage = Usage { cpu_ms: usage.cpu_ms + its.cpu_ms, reads: usage.reads + its.reads };
         Ok(())
     }
 
@@ -142,6 +154,7 @@ impl Thumbnailer {
     async fn commit(
         &self,
         attempt: &Attempt,
+        lease: &Lease,
         asset: &Asset,
         pictures: &[Picture],
         still: bool,
@@ -158,7 +171,7 @@ impl Thumbnailer {
             facts.push(Event::AssetReady(AssetReady { asset: asset.id, generation, after_ms, renditions: Vec::new() }));
         }
         let emissions: Vec<_> = facts.into_iter().map(|fact| attempt.emission(&asset.owner, fact)).collect();
-        self.catalog.pictured(&step, &attempt.lease, pictures, still, &emissions).await?;
+        self.catalog.pictured(&step, lease, pictures, still, &emissions).await?;
         if still {
             attempt.job_ended(asset, "succeeded");
         }
@@ -183,6 +196,28 @@ impl TaskHandler for Thumbnailer {
     fn is_vital(&self, asset: &Asset, _task: &Task) -> bool {
         asset.media.as_deref() == Some("image")
     }
+}
+
+/// What an attempt used, and what the model says of the same work.
+fn used(asset: &Asset, probe: &ProbeReport, pictures: &[Picture], usage: Usage) -> Used {
+    let known = facts(asset.size.unsigned_abs(), probe);
+    let (width, height) = (known.width.unwrap_or(0), known.height.unwrap_or(0));
+    let (kind, model) = if known.media == Some(Media::Image) {
+        (Kind::Still, price_work::sized(width, height, known.size))
+    } else {
+        let shown = Pictures { width, height, fps: 1.0, bytes_per_s: 0.0 };
+        (Kind::Pictures, shown.shown(known.duration_ms.unwrap_or(0)))
+    };
+    let bytes = pictures.iter().map(|picture| picture.bytes.unsigned_abs()).sum();
+    let amounts = Amounts {
+        cpu_ms: usage.cpu_ms,
+        output_bytes: bytes,
+        puts: pictures.len() as u64,
+        gets: usage.reads,
+        tasks: 1,
+        ..Amounts::default()
+    };
+    Used { kind: Some(kind), model, amounts }
 }
 
 fn still_request(asset: &Asset) -> Request {

@@ -6,20 +6,22 @@
 use std::time::{Duration, Instant};
 
 use reelfleet_catalog::assets::Asset;
+use reelfleet_catalog::costs::Used;
 use reelfleet_catalog::jobs::Job;
 use reelfleet_catalog::runs::Run;
 use reelfleet_domain::policy::Verdict;
+use reelfleet_domain::price_work::{self, Amounts, Kind, Pictures};
 use reelfleet_domain::{plan, progress};
 use reelfleet_events::Advance;
 use reelfleet_fleet::{Attempt, WorkError, Worked};
 use reelfleet_media::wire::{AudioRequest, EncodeRequest, MediaLimits, OutputHeader, Request, RunEndReport, Rung};
-use reelfleet_media::{Clocks, Session};
+use reelfleet_media::{Clocks, Session, Usage};
 use reelfleet_messages::TaskId;
 use reelfleet_messages::task::ChunkTask;
-use reelfleet_telemetry::EncodeFinished;
+use reelfleet_telemetry::{EncodeFinished, trace};
 
 use crate::recipe::Recipe;
-use crate::segments::Segments;
+use crate::segments::{Segments, Written};
 use crate::{Transcoder, generation_prefix};
 
 const CLOCKS: Clocks =
@@ -41,6 +43,30 @@ struct Span<'s> {
     start_us: i64,
     end_us: i64,
     publish_task: TaskId,
+    /// What of the pictures the model needs to know, and the ladder.
+    pictures: Option<(Pictures, &'s [reelfleet_domain::Rung])>,
+}
+
+impl Span<'_> {
+    /// What a run of it used, and what the model says of the same.
+    fn used(&self, report: &RunEndReport, usage: Usage, written: Written) -> Used {
+        let (kind, model) = match self.pictures {
+            Some((pictures, rungs)) => (Kind::Video, pictures.encoded(rungs, report.frames)),
+            None => {
+                let ms = report.end_us.saturating_sub(report.start_us).max(0).unsigned_abs() / 1_000;
+                (Kind::Audio, price_work::sounded(ms, 0))
+            }
+        };
+        let amounts = Amounts {
+            cpu_ms: usage.cpu_ms,
+            output_bytes: written.bytes,
+            puts: written.objects,
+            gets: usage.reads,
+            tasks: 1,
+            ..Amounts::default()
+        };
+        Used { kind: Some(kind), model, amounts }
+    }
 }
 
 impl Transcoder {
@@ -74,7 +100,16 @@ impl Transcoder {
             video_stream: video.stream,
             threads_decode: DECODER_THREADS,
         };
-        let span = self.span(&asset, &job, "video", chunk, last.as_ref())?;
+        let seconds = asset.duration_ms.filter(|ms| *ms > 0).map_or(1.0, |ms| ms as f64 / 1e3);
+        let side = |pixels: Option<i64>| pixels.and_then(|pixels| u32::try_from(pixels).ok()).unwrap_or(0);
+        let pictures = Pictures {
+            width: side(asset.width),
+            height: side(asset.height),
+            fps: video.fps.unwrap_or(25.0),
+            bytes_per_s: asset.size as f64 / seconds,
+        };
+        let mut span = self.span(&asset, &job, "video", chunk, last.as_ref())?;
+        span.pictures = Some((pictures, &video.rungs));
         self.encode(attempt, &span, Request::Encode(request)).await
     }
 
@@ -122,6 +157,7 @@ impl Transcoder {
             start_us,
             end_us: chunk.end_us.unwrap_or(start_us).max(start_us),
             publish_task,
+            pictures: None,
         })
     }
 
@@ -145,14 +181,16 @@ impl Transcoder {
     ) -> Result<Worked, WorkError> {
         let mut ended: Option<RunEndReport> = None;
         let (mut run, mut began) = (span.run, Instant::now());
+        let mut making = part(run);
         while let Some(output) = session.next().await.map_err(Verdict::from)? {
             attempt.heart.beat();
             if matches!(output.header, OutputHeader::Segment(_))
                 && let Some(report) = ended.take()
             {
-                self.commit(attempt, span, &mut segments, &report, run, false).await?;
-                encoded(attempt, span, &report, began);
+                self.commit(attempt, span, &mut session, &mut segments, &report, (run, false)).await?;
+                encoded(attempt, span, &report, began, &making);
                 (run, began) = (run + 1, Instant::now());
+                making = part(run);
                 if attempt.heart.draining().is_cancelled() {
                     return Ok(Worked::Continue);
                 }
@@ -167,8 +205,8 @@ impl Transcoder {
                         // Stopped between runs: what was committed stands.
                         return Ok(Worked::Continue);
                     };
-                    self.commit(attempt, span, &mut segments, &report, run, end).await?;
-                    encoded(attempt, span, &report, began);
+                    self.commit(attempt, span, &mut session, &mut segments, &report, (run, end)).await?;
+                    encoded(attempt, span, &report, began, &making);
                     self.tell(attempt, span, 0).await?;
                     return Ok(if end { Worked::Committed } else { Worked::Continue });
                 }
@@ -182,12 +220,14 @@ impl Transcoder {
         &self,
         attempt: &Attempt,
         span: &Span<'_>,
+        session: &mut Session,
         segments: &mut Segments,
         report: &RunEndReport,
-        run: i64,
-        is_last: bool,
+        (run, is_last): (i64, bool),
     ) -> Result<(), WorkError> {
-        let renditions = segments.finish().await?;
+        let (renditions, written) = segments.finish().await?;
+        let usage = segments.since(session.usage().await);
+        let lease = attempt.lease.having_used(span.used(report, usage, written));
         let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let row = Run {
             track: span.track.to_owned(),
@@ -207,7 +247,7 @@ impl Transcoder {
             is_last,
         };
         let step = attempt.step(format!("run-{run}"));
-        Ok(self.catalog.commit_run(&step, &attempt.lease, &row, &span.publish_task).await?)
+        Ok(self.catalog.commit_run(&step, &lease, &row, &span.publish_task).await?)
     }
 
     /// Says how far the job is; never fails the work for it.
@@ -219,14 +259,23 @@ impl Transcoder {
             asset: span.asset.id,
             tenant: envelope.tenant.clone(),
             percent: progress::percent(committed, in_hand_us, span.job.total_us),
-            trace: envelope.traceparent.clone(),
+            trace: attempt.traceparent(),
         });
         Ok(())
     }
 }
 
+/// The part of a trace that is one run.
+fn part(run: i64) -> trace::Span {
+    let part = trace::Span::child("encode run");
+    part.set("reelfleet.run", run);
+    part
+}
+
 /// States how long a run of pictures took.
-fn encoded(attempt: &Attempt, span: &Span<'_>, report: &RunEndReport, began: Instant) {
+fn encoded(attempt: &Attempt, span: &Span<'_>, report: &RunEndReport, began: Instant, making: &trace::Span) {
+    making.set("reelfleet.frames", report.frames);
+    making.set("reelfleet.media_us", report.end_us.saturating_sub(report.start_us));
     if span.track == "audio" {
         return;
     }

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use reelfleet_catalog::Lease;
 use reelfleet_catalog::assets::Asset;
+use reelfleet_catalog::costs::Used;
 use reelfleet_catalog::tasks::NewTask;
 use reelfleet_domain::plan::{Chunk, chunks};
 use reelfleet_domain::policy::{Refusal, Verdict};
+use reelfleet_domain::price_work::{Amounts, Kind, looked};
 use reelfleet_domain::{AssetState, Rung, ladder, retry};
 use reelfleet_fleet::{Attempt, WorkError, Worked};
-use reelfleet_media::Clocks;
 use reelfleet_media::wire::{IndexReport, MediaLimits, OutputHeader, ProbeReport, Request, VideoStream};
+use reelfleet_media::{Clocks, Usage};
 use reelfleet_messages::event::{JobFact, ReasonCode};
 use reelfleet_messages::task::{AssetTask, ChunkTask, Task, TaskEnvelope, TaskQueue, VERSION};
 use reelfleet_messages::{Event, TaskId};
@@ -32,9 +35,9 @@ impl Transcoder {
         }
         let probe: ProbeReport = serde_json::from_str(asset.probe.as_deref().unwrap_or_default())
             .map_err(|error| WorkError::again(format!("the stored probe can't be read: {error}")))?;
-        let index = match &probe.video {
-            Some(_) => Some(self.index(&asset).await?),
-            None => None,
+        let (index, usage) = match &probe.video {
+            Some(_) => Some(self.index(&asset).await?).unzip(),
+            None => (None, None),
         };
         attempt.heart.beat();
         let duration_us = duration_us(&probe, index.as_ref());
@@ -63,7 +66,14 @@ impl Transcoder {
             );
             return Err(WorkError::Refused(why));
         }
-        self.write_plan(attempt, &asset, &recipe, &spans, duration_us).await?;
+        let lease = match usage {
+            Some(usage) => {
+                let amounts = Amounts { cpu_ms: usage.cpu_ms, gets: usage.reads, tasks: 1, ..Amounts::default() };
+                attempt.lease.having_used(Used { kind: Some(Kind::Index), model: looked(), amounts })
+            }
+            None => attempt.lease.clone(),
+        };
+        self.write_plan(attempt, &lease, &asset, &recipe, &spans, duration_us).await?;
         Ok(Worked::Committed)
     }
 
@@ -78,7 +88,7 @@ impl Transcoder {
         Ok(present.is_some_and(|video| video.misled || video.seam.is_some()))
     }
 
-    async fn index(&self, asset: &Asset) -> Result<IndexReport, WorkError> {
+    async fn index(&self, asset: &Asset) -> Result<(IndexReport, Usage), WorkError> {
         let request = Request::Index { size: asset.size.unsigned_abs(), limits: MediaLimits::default() };
         let mut session = self.decoders.open(request, self.source(asset), CLOCKS).await.map_err(Verdict::from)?;
         let mut report = None;
@@ -87,12 +97,14 @@ impl Transcoder {
                 report = Some(index);
             }
         }
-        report.ok_or_else(|| WorkError::again("the decoder ended without an index"))
+        let report = report.ok_or_else(|| WorkError::again("the decoder ended without an index"))?;
+        Ok((report, session.usage().await))
     }
 
     async fn write_plan(
         &self,
         attempt: &Attempt,
+        lease: &Lease,
         asset: &Asset,
         recipe: &Recipe,
         spans: &[Chunk],
@@ -139,9 +151,7 @@ impl Transcoder {
         let started = Event::JobStarted(JobFact { asset: id, job: attempt.lease.envelope.job, code: None });
         let emissions = [attempt.emission(&asset.owner, started)];
         let total_us = duration_us.saturating_mul(tracks).max(1);
-        self.catalog
-            .planned(&attempt.step("planned"), &attempt.lease, &plan, total_us, &publish, &encode, &emissions)
-            .await?;
+        self.catalog.planned(&attempt.step("planned"), lease, &plan, total_us, &publish, &encode, &emissions).await?;
         tracing::info!(chunks = spans.len(), audio = recipe.audio.is_some(), "planned");
         Ok(())
     }
@@ -161,7 +171,7 @@ impl Transcoder {
             job: from.job,
             tenant: from.tenant.clone(),
             cost_s,
-            traceparent: from.traceparent.clone(),
+            traceparent: attempt.traceparent(),
             work,
         };
         // What a campaign's task leads to is a campaign's too.

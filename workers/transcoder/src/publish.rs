@@ -15,6 +15,7 @@ use reelfleet_fleet::{Attempt, WorkError, Worked};
 use reelfleet_messages::Event;
 use reelfleet_messages::event::{AssetPlayable, AssetReady, JobFact, ReasonCode, RenditionCompleted};
 use reelfleet_objects::{ObjectError, fetch};
+use reelfleet_telemetry::trace::Span;
 
 use crate::prefix::{Proved, contiguous, proved};
 use crate::recipe::Recipe;
@@ -77,7 +78,9 @@ impl Transcoder {
             let pictures = pictures.map_or_else(Vec::new, |proved| proved.runs);
             let stand = stand(&recipe, &pictures, &contiguous(&runs, AUDIO), job.remaining == 0)?;
             if stand.playable {
-                self.write_lists(attempt, &asset, &written, &recipe, &stand).await?;
+                let lists = self.write_lists(attempt, &asset, &written, &recipe, &stand);
+                let count = Span::child("write playlists").within(lists).await?;
+                self.catalog.wrote_objects(attempt.step("lists").now, &job.id, count).await?;
                 self.say_playable(attempt, &asset).await?;
             }
             if stand.complete {
@@ -96,7 +99,8 @@ impl Transcoder {
         written: &[Playlist],
         recipe: &Recipe,
         stand: &Stand,
-    ) -> Result<(), WorkError> {
+    ) -> Result<u64, WorkError> {
+        let mut lists = 0;
         let find = |name: &str| written.iter().find(|list| list.name == name);
         for prefix in &stand.renditions {
             let segments = prefix.media.segments.len() as i64;
@@ -112,6 +116,7 @@ impl Transcoder {
                     before,
                 )
                 .await?;
+                lists += 1;
             }
         }
         let before = find("master");
@@ -119,8 +124,9 @@ impl Transcoder {
             let text = master_text(recipe, stand);
             self.write_list(attempt, asset, "master", text, stand.renditions.len() as i64, stand.complete, before)
                 .await?;
+            lists += 1;
         }
-        Ok(())
+        Ok(lists)
     }
 
     #[allow(clippy::too_many_arguments, reason = "one row and one object, named at the two calls above")]

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use reelfleet_catalog::runs::RunRendition;
 use reelfleet_domain::playlist::Segment;
 use reelfleet_fleet::WorkError;
+use reelfleet_media::Usage;
 use reelfleet_media::wire::SegmentInfo;
 use reelfleet_objects::{ObjectError, ObjectWriter};
 use reelfleet_telemetry::SegmentBytes;
@@ -31,6 +32,16 @@ pub(crate) struct Segments {
     run: BTreeMap<String, Vec<Segment>>,
     uploads: JoinSet<Result<(), ObjectError>>,
     count: u32,
+    written: Written,
+    /// What the decoder had used when the run before ended.
+    before: Usage,
+}
+
+/// Objects of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Written {
+    pub(crate) objects: u64,
+    pub(crate) bytes: u64,
 }
 
 struct Init {
@@ -49,7 +60,15 @@ impl Segments {
             run: BTreeMap::new(),
             uploads: JoinSet::new(),
             count: 0,
+            written: Written::default(),
+            before: Usage::default(),
         }
+    }
+
+    /// What the decoder used since the run before.
+    pub(crate) fn since(&mut self, now: Usage) -> Usage {
+        let before = std::mem::replace(&mut self.before, now);
+        Usage { cpu_ms: now.cpu_ms.saturating_sub(before.cpu_ms), reads: now.reads.saturating_sub(before.reads) }
     }
 
     /// An init segment. Equal bytes have equal keys: whichever run turns out to be the first with media, its own is there,
@@ -77,6 +96,8 @@ impl Segments {
         while self.uploads.len() >= IN_FLIGHT {
             self.one_uploaded().await?;
         }
+        self.written.objects += 1;
+        self.written.bytes = self.written.bytes.saturating_add(body.len() as u64);
         let (outputs, key) = (self.outputs.clone(), format!("{}{key}", self.base));
         self.uploads.spawn(async move { outputs.put(&key, body, CONTENT_TYPE, Some(IMMUTABLE)).await.map(drop) });
         Ok(())
@@ -91,12 +112,12 @@ impl Segments {
     }
 
     /// The run's renditions, once all is in S3; the next run begins.
-    pub(crate) async fn finish(&mut self) -> Result<Vec<RunRendition>, WorkError> {
+    pub(crate) async fn finish(&mut self) -> Result<(Vec<RunRendition>, Written), WorkError> {
         while !self.uploads.is_empty() {
             self.one_uploaded().await?;
         }
         let mut run = std::mem::take(&mut self.run);
-        Ok(self
+        let renditions = self
             .inits
             .iter()
             .map(|(name, init)| RunRendition {
@@ -105,6 +126,7 @@ impl Segments {
                 init: init.key.clone(),
                 segments: run.remove(name).unwrap_or_default(),
             })
-            .collect())
+            .collect();
+        Ok((renditions, std::mem::take(&mut self.written)))
     }
 }

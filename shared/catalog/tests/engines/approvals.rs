@@ -5,7 +5,8 @@ use reelfleet_catalog::approval::{DECLINED, EXPIRED, GRANTED, NewReview, Review,
 use reelfleet_catalog::assets::Probed;
 use reelfleet_catalog::audit::AuditEntry;
 use reelfleet_catalog::review_links::{MAX_TRIES, NewLink, Tried, code_hash, link_hash};
-use reelfleet_catalog::votes::Ballot;
+use reelfleet_catalog::tasks::NewTask;
+use reelfleet_catalog::votes::{Ballot, Next};
 use reelfleet_domain::AssetState;
 use reelfleet_domain::approval::OnReject;
 use reelfleet_messages::task::Task;
@@ -37,7 +38,7 @@ async fn waiting(
 ) -> (Landed, Review) {
     let film = land(catalog, key, None, AssetId::from_uuid(id())).await;
     let probe = lease(catalog, NOW, &film.probe).await;
-    let probed = Probed { media: "video", report: "{}", duration_ms: None, width: None, height: None };
+    let probed = Probed { media: "video", report: "{}", duration_ms: None, width: None, height: None, cost: None };
     let source = SourceIdentity::of("up", key, None, "e1");
     let review = NewReview {
         id: ReviewId::from_uuid(id()),
@@ -74,6 +75,10 @@ fn ballot<'b>(reviewer: &'b str, review: &Review, link: Option<&'b str>) -> Ball
     Ballot { reviewer, shown: reviewer, reason: Some("why"), link, noted }
 }
 
+fn starts(task: NewTask) -> Next {
+    Next::Starts(Box::new(task), None)
+}
+
 fn noted(who: &str, what: &str, review: &Review) -> AuditEntry {
     AuditEntry {
         id: id().to_string(),
@@ -102,11 +107,13 @@ async fn granted(catalog: &Catalog) {
     assert!(catalog.reviews_waiting("other", "", 100).await.unwrap().is_empty());
     let before = catalog.approved_of("default", "ann").await.unwrap();
     let plan = || task(film.asset, film.job, Task::PlanRenditions);
-    let late = catalog.grant(&step(EXPIRES), &review, &ballot("bob", &review, None), plan(), &[]).await;
+    let late =
+        catalog.grant(&step(EXPIRES), &review, &ballot("bob", &review, None), &film.job, starts(plan()), &[]).await;
     assert!(late.unwrap_err().is_conflict(), "its time is over");
     let facts = [emission(film.asset, NOW)];
-    catalog.grant(&step(NOW), &review, &ballot("bob", &review, None), plan(), &facts).await.unwrap();
-    let second = catalog.grant(&step(NOW), &review, &ballot("eve", &review, None), plan(), &[]).await;
+    catalog.grant(&step(NOW), &review, &ballot("bob", &review, None), &film.job, starts(plan()), &facts).await.unwrap();
+    let second =
+        catalog.grant(&step(NOW), &review, &ballot("eve", &review, None), &film.job, starts(plan()), &[]).await;
     assert!(second.unwrap_err().is_conflict(), "decided once");
     assert_eq!(state(catalog, &film).await, AssetState::Processing);
     let read = again(catalog, &review).await;
@@ -130,10 +137,10 @@ async fn two_of_n(catalog: &Catalog) {
     assert_eq!(catalog.review_link("two-a").await.unwrap().unwrap().state, "used");
     let stale = catalog.count_approval(&step(NOW), &review, &ballot("eve", &review, None)).await;
     assert!(stale.unwrap_err().is_conflict(), "somebody voted meanwhile");
-    let twice = catalog.grant(&step(NOW), &half, &ballot("bob", &half, None), plan(), &[]).await;
+    let twice = catalog.grant(&step(NOW), &half, &ballot("bob", &half, None), &film.job, starts(plan()), &[]).await;
     assert!(twice.unwrap_err().is_conflict(), "nobody votes twice");
     assert_eq!(state(catalog, &film).await, AssetState::AwaitingApproval);
-    catalog.grant(&step(NOW), &half, &ballot("eve", &half, None), plan(), &[]).await.unwrap();
+    catalog.grant(&step(NOW), &half, &ballot("eve", &half, None), &film.job, starts(plan()), &[]).await.unwrap();
     assert_eq!(state(catalog, &film).await, AssetState::Processing);
     assert_eq!(catalog.review_link("two-b").await.unwrap().unwrap().state, "revoked");
 }
@@ -162,7 +169,7 @@ async fn declined(catalog: &Catalog) {
     let asset = catalog.asset(&film.asset).await.unwrap().unwrap();
     catalog.mark_deleted(&step(NOW), &asset, "ann", NOW, &[]).await.unwrap();
     let plan = task(film.asset, film.job, Task::PlanRenditions);
-    let late = catalog.grant(&step(NOW), &review, &ballot("bob", &review, None), plan, &[]).await;
+    let late = catalog.grant(&step(NOW), &review, &ballot("bob", &review, None), &film.job, starts(plan), &[]).await;
     assert!(late.unwrap_err().is_conflict(), "it was deleted while it waited");
     let late = catalog.decline(&step(NOW), &review, &ballot("bob", &review, None), 0, &[]).await;
     assert!(late.unwrap_err().is_conflict());
@@ -201,7 +208,7 @@ async fn expired(catalog: &Catalog) {
     assert_eq!(state(catalog, &film).await, AssetState::AwaitingApproval, "it stays blocked");
     assert_eq!(catalog.review_link("late-b").await.unwrap().unwrap().state, "revoked");
     let plan = task(film.asset, film.job, Task::PlanRenditions);
-    let late = catalog.grant(&step(NOW), &review, &ballot("bob", &review, None), plan, &[]).await;
+    let late = catalog.grant(&step(NOW), &review, &ballot("bob", &review, None), &film.job, starts(plan), &[]).await;
     assert!(late.unwrap_err().is_conflict(), "by a clock that is late, too");
 
     let over = again(catalog, &review).await;
@@ -219,7 +226,7 @@ async fn expired(catalog: &Catalog) {
     assert_eq!(catalog.review_link("late-c").await.unwrap().unwrap().state, "open");
     assert!(catalog.reviews_to_remind(EXPIRES + 50, 100).await.unwrap().iter().any(|r| r.id == review.id));
     let plan = task(film.asset, film.job, Task::PlanRenditions);
-    catalog.grant(&step(EXPIRES + 1), &open, &ballot("bob", &open, None), plan, &[]).await.unwrap();
+    catalog.grant(&step(EXPIRES + 1), &open, &ballot("bob", &open, None), &film.job, starts(plan), &[]).await.unwrap();
     let late = catalog.ask_again(&step(EXPIRES), &again(catalog, &review).await, until, &[], noted(), &[]).await;
     assert!(late.unwrap_err().is_conflict(), "it was decided");
 }

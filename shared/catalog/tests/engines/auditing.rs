@@ -250,6 +250,7 @@ async fn garbage(catalog: &Catalog) {
         duration_ms: None,
         width: None,
         height: None,
+        cost: None,
     };
     let still = task(film.asset, film.job, Task::RenderThumbnails);
     catalog.probed(&step(NOW), &probe, &probed, &[chunk.clone(), still.clone()], &[]).await.unwrap();

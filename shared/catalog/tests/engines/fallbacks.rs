@@ -15,7 +15,7 @@ pub async fn tell(catalog: &Catalog) {
     let film = land(catalog, "misleading", None, AssetId::from_uuid(id())).await;
     let probe = lease(catalog, NOW, &film.probe).await;
     let plan = task(film.asset, film.job, Task::PlanRenditions);
-    let probed = Probed { media: "video", report: "{}", duration_ms: None, width: None, height: None };
+    let probed = Probed { media: "video", report: "{}", duration_ms: None, width: None, height: None, cost: None };
     catalog.probed(&step(NOW), &probe, &probed, std::slice::from_ref(&plan), &[]).await.unwrap();
     let publish = NewTask { armed: false, ..task(film.asset, film.job, Task::PublishPlaylist) };
     let chunks: Vec<NewTask> = (0..4).map(|number| chunk(&film, number)).collect();

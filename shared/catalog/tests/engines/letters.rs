@@ -59,7 +59,7 @@ async fn with_its_asset(catalog: &Catalog) {
     let film = land(catalog, "broken", None, AssetId::from_uuid(id())).await;
     let probe = lease(catalog, NOW, &film.probe).await;
     let plan = task(film.asset, film.job, Task::PlanRenditions);
-    let probed = Probed { media: "video", report: "{}", duration_ms: None, width: None, height: None };
+    let probed = Probed { media: "video", report: "{}", duration_ms: None, width: None, height: None, cost: None };
     catalog.probed(&step(NOW), &probe, &probed, std::slice::from_ref(&plan), &[]).await.unwrap();
     let planning = lease(catalog, NOW, &plan).await;
     let publish = NewTask { armed: false, ..task(film.asset, film.job, Task::PublishPlaylist) };
@@ -118,7 +118,7 @@ async fn alone(catalog: &Catalog) {
     let probe = lease(catalog, NOW, &film.probe).await;
     let (thumbs, plan) =
         (task(film.asset, film.job, Task::RenderThumbnails), task(film.asset, film.job, Task::PlanRenditions));
-    let probed = Probed { media: "video", report: "{}", duration_ms: None, width: None, height: None };
+    let probed = Probed { media: "video", report: "{}", duration_ms: None, width: None, height: None, cost: None };
     catalog.probed(&step(NOW), &probe, &probed, &[thumbs.clone(), plan.clone()], &[]).await.unwrap();
     let held = lease(catalog, NOW, &thumbs).await;
     catalog.give_up(&step(NOW), &held, Some(&letter(&held)), &[emission(film.asset, NOW)]).await.unwrap();

@@ -17,6 +17,7 @@ mod letters;
 mod listing;
 mod mails;
 mod noticing;
+mod prices;
 mod remaking;
 mod scaling;
 mod storm;

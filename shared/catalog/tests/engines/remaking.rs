@@ -9,8 +9,8 @@ use reelfleet_catalog::publishing::Rendition;
 use reelfleet_catalog::remake::Remake;
 use reelfleet_catalog::tasks::NewTask;
 use reelfleet_domain::AssetState;
-use reelfleet_messages::JobId;
 use reelfleet_messages::task::{AssetTask, ChunkTask, Task};
+use reelfleet_messages::{AssetId, JobId};
 
 use crate::story::{Landed, NOW, emission, envelope, id, lease, run_of, step};
 
@@ -48,6 +48,8 @@ async fn generation(catalog: &Catalog, film: &Landed) -> i64 {
 async fn begun(catalog: &Catalog, film: &Landed) -> JobId {
     assert_eq!(catalog.next_generation(&film.asset).await.unwrap(), 2);
     assert_eq!(catalog.present_job(&film.asset).await.unwrap(), Some(film.job));
+    assert_eq!(catalog.trace_of(&film.asset).await.unwrap(), film.probe.envelope.traceparent);
+    assert_eq!(catalog.trace_of(&AssetId::from_uuid(id())).await.unwrap(), None);
     assert_eq!(catalog.present_plan(&film.asset).await.unwrap().as_deref(), Some("{}"));
     // One that comes to nothing: its only task was given up.
     let lost = JobId::from_uuid(id());

@@ -97,7 +97,7 @@ impl<'c> Storm<'c> {
         let film = land(catalog, &format!("storm/{seed}"), None, AssetId::from_uuid(id())).await;
         let probe = lease(catalog, NOW, &film.probe).await;
         let plan = task(film.asset, film.job, Task::PlanRenditions);
-        let probed = Probed { media: "video", report: "{}", duration_ms: None, width: None, height: None };
+        let probed = Probed { media: "video", report: "{}", duration_ms: None, width: None, height: None, cost: None };
         catalog.probed(&step(NOW), &probe, &probed, std::slice::from_ref(&plan), &[]).await.unwrap();
         let planning = lease(catalog, NOW, &plan).await;
         let publish = NewTask { armed: false, ..task(film.asset, film.job, Task::PublishPlaylist) };

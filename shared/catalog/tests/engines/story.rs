@@ -17,6 +17,7 @@ use reelfleet_domain::playlist::Segment;
 use reelfleet_domain::policy::Refusal;
 use reelfleet_messages::event::{AssetOnly, ReasonCode};
 use reelfleet_messages::task::{AssetTask, ChunkTask, Task, TaskEnvelope, VERSION};
+use reelfleet_messages::trace::TraceParent;
 use reelfleet_messages::{
     ApiKeyId, AssetId, Event, EventId, JobId, ObjectChange, ObjectEvent, ObjectRef, TaskId, UploadId,
 };
@@ -52,7 +53,7 @@ pub fn envelope(job: JobId, work: Task) -> NewTask {
         job,
         tenant: "default".into(),
         cost_s: 1.5,
-        traceparent: None,
+        traceparent: Some(TraceParent::new(7, 9)),
         work,
     };
     NewTask { envelope, place: None, armed: true, backfill: false }
@@ -127,6 +128,7 @@ pub async fn tell(endpoint: &Endpoint) {
     swept(&catalog, &film).await;
     positions(&catalog).await;
     crate::usage::tell(&catalog).await;
+    crate::prices::tell(&catalog).await;
     crate::auditing::tell(&catalog, &film).await;
     crate::figures::tell(&catalog).await;
     crate::letters::tell(&catalog).await;
@@ -204,6 +206,7 @@ async fn uploads(catalog: &Catalog) -> AssetId {
         fingerprint: None,
         request_key: Some("idem".into()),
         checksum: Some("sha256".into()),
+        traceparent: Some(TraceParent::new(7, 9)),
         state: "open".into(),
         created_at: NOW,
         expires_at: NOW + 1_000,
@@ -220,13 +223,15 @@ async fn uploads(catalog: &Catalog) -> AssetId {
     assert_eq!(catalog.expired_uploads(NOW + 2_000, 10).await.unwrap().len(), 1);
     assert!(catalog.close_upload(&step(NOW), &upload.id, "completed").await.unwrap());
     assert!(!catalog.close_upload(&step(NOW), &upload.id, "aborted").await.unwrap());
-    assert_eq!(catalog.upload(&upload.id).await.unwrap().unwrap().checksum.as_deref(), Some("sha256"));
+    let row = catalog.upload(&upload.id).await.unwrap().unwrap();
+    assert_eq!((row.checksum, row.traceparent), (upload.checksum.clone(), upload.traceparent.clone()));
     let dropped = Upload {
         id: UploadId::from_uuid(id()),
         asset: AssetId::from_uuid(id()),
         key: "in/dropped".into(),
         request_key: None,
         checksum: None,
+        traceparent: None,
         ..upload.clone()
     };
     catalog.reserve_upload(&step(NOW), &dropped).await.unwrap();
@@ -284,7 +289,8 @@ async fn leases(catalog: &Catalog, film: &Landed) {
 async fn processed(catalog: &Catalog, film: Landed) -> Landed {
     let probe = lease(catalog, NOW, &film.probe).await;
     let plan_task = task(film.asset, film.job, Task::PlanRenditions);
-    let probed = Probed { media: "video", report: "{}", duration_ms: Some(4_000), width: Some(640), height: None };
+    let probed =
+        Probed { media: "video", report: "{}", duration_ms: Some(4_000), width: Some(640), height: None, cost: None };
     let next = [plan_task.clone()];
     catalog.probed(&step(NOW), &probe, &probed, &next, &[emission(film.asset, NOW)]).await.unwrap();
     assert!(catalog.probed(&step(NOW), &probe, &probed, &[], &[]).await.unwrap_err().is_conflict(), "once");
@@ -407,7 +413,8 @@ async fn pictures_and_ends(catalog: &Catalog) {
     let probe = lease(catalog, NOW, &photo.probe).await;
     let (thumbs, extra) =
         (task(photo.asset, photo.job, Task::RenderThumbnails), task(photo.asset, photo.job, Task::RenderThumbnails));
-    let probed = Probed { media: "image", report: "{}", duration_ms: None, width: Some(1), height: Some(1) };
+    let probed =
+        Probed { media: "image", report: "{}", duration_ms: None, width: Some(1), height: Some(1), cost: None };
     catalog.probed(&step(NOW), &probe, &probed, &[thumbs.clone(), extra.clone()], &[]).await.unwrap();
     let extra = lease(catalog, NOW, &extra).await;
     catalog.give_up(&step(NOW), &extra, None, &[emission(photo.asset, NOW)]).await.unwrap();

@@ -42,6 +42,7 @@ pub async fn tell(catalog: &Catalog) {
         fingerprint: None,
         request_key: None,
         checksum: None,
+        traceparent: None,
         state: "open".into(),
         created_at: NOW,
         expires_at: NOW + 100,

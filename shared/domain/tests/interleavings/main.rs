@@ -5,6 +5,7 @@
 //! came of the last. Messages are doubled, late, out of order and lost.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod budget;
 mod world;
 
 use proptest::prelude::*;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reelfleet_messages::Letter;
+use reelfleet_telemetry::trace::Span;
 use reelfleet_telemetry::{
     AckFailed, HandlerPanicked, LeaseLost, MessageFinished, MessageReceived, MessageRejected, SlotsBusy,
 };
@@ -20,6 +21,7 @@ use crate::keeper::{Held, Keeper, left_of, receive_cap};
 use crate::outcome::Outcome;
 use crate::protection::ScaleInProtection;
 use crate::queue::{BoxFuture, Delivery, QueueError};
+use crate::trace;
 
 /// How long an interrupted handler may take to checkpoint before it is dropped.
 pub(super) const CHECKPOINT: Duration = Duration::from_secs(3);
@@ -64,7 +66,8 @@ impl Consumer {
             clock: self.clock.clone(),
             heart: heart.clone(),
         });
-        let answer = self.work(handler, &delivery, &heart).await;
+        let span = if handler.begins_spans() { Span::none() } else { trace::consumer(&self.name, &delivery) };
+        let answer = self.work(handler, &delivery, &heart, &span).await;
         keeper.stop(self.hurry()).await;
         let (label, why) = if let Some(cause) = heart.lost_cause() {
             LeaseLost { queue: &self.name, message_id: &delivery.message_id, cause: cause.label() }.emit();
@@ -74,6 +77,10 @@ impl Consumer {
             self.answer(&delivery, &outcome, cap).await;
             (outcome.label(), outcome.why().to_owned())
         };
+        span.set("reelfleet.outcome", label);
+        if matches!(label, "lost" | "retry" | "reject") {
+            span.fail(label);
+        }
         MessageFinished {
             queue: &self.name,
             message_id: &delivery.message_id,
@@ -87,9 +94,15 @@ impl Consumer {
     }
 
     /// Runs the handler on a task of its own; `None` when it had to be dropped.
-    async fn work(&self, handler: Arc<dyn Handler>, delivery: &Delivery, heart: &Heart) -> Option<Outcome> {
+    async fn work(
+        &self,
+        handler: Arc<dyn Handler>,
+        delivery: &Delivery,
+        heart: &Heart,
+        span: &Span,
+    ) -> Option<Outcome> {
         let (given, held) = (delivery.clone(), heart.clone());
-        let mut work = tokio::spawn(async move { handler.handle(given, held).await });
+        let mut work = tokio::spawn(span.clone().within(async move { handler.handle(given, held).await }));
         let lost = heart.lost();
         let ended = tokio::select! {
             biased;

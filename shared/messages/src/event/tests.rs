@@ -51,6 +51,10 @@ fn samples() -> Vec<Event> {
         Event::AssetDeleting(AssetDeleting { asset, purge_at_ms: 1_800_000_000_000 }),
         Event::AssetRestored(AssetRestored { asset, state: "ready".into() }),
         Event::AssetDeleted(AssetOnly { asset }),
+        Event::AssetParked(stopped(
+            ReasonCode::BudgetReached,
+            "the budget is nothing: it starts when an operator raises the budget",
+        )),
         Event::ApprovalRequested(ApprovalRequested {
             asset,
             review,

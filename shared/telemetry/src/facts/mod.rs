@@ -9,6 +9,7 @@ mod publish;
 mod scaling;
 mod storage;
 mod sweep;
+mod traces;
 
 pub use mail::MailAttempted;
 pub use media::{DecoderCrashed, EncodeFinished, JailClosed, JobFinished, SegmentBytes, TaskFinished, TaskStarted};
@@ -23,6 +24,7 @@ pub use publish::{
 pub use scaling::ScalingDecided;
 pub use storage::{BatchShortfall, ObjectBytes, ObjectReadResumed};
 pub use sweep::{AuditFound, SweepFailed, Swept};
+pub use traces::{SpanDropped, SpansSent};
 
 /// Registers a HELP text for every metric of this crate with the installed recorder.
 pub(crate) fn describe() {
@@ -33,4 +35,5 @@ pub(crate) fn describe() {
     scaling::describe();
     storage::describe();
     sweep::describe();
+    traces::describe();
 }

@@ -20,6 +20,7 @@ variables {
   mail_from          = "reelfleet@example.com"
   oidc               = { issuer = "https://accounts.example.com", client_id = "reelfleet" }
   event_emails       = { "desk@example.com" = ["approval.requested.v1"] }
+  otlp_endpoint      = "http://collector.internal:4318"
   extra_environment  = { gateway = { REELFLEET_PLAYBACK_TTL_S = "3600" } }
   media_public_key   = "-----BEGIN PUBLIC KEY-----\nmocked\n-----END PUBLIC KEY-----\n"
 }

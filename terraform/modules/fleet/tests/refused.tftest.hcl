@@ -64,3 +64,11 @@ run "a_gateway_that_nobody_wakes" {
   }
   expect_failures = [var.sizes]
 }
+
+run "a_collector_that_is_no_url" {
+  command = plan
+  variables {
+    otlp_endpoint = "collector.internal:4317"
+  }
+  expect_failures = [var.otlp_endpoint]
+}

@@ -11,6 +11,7 @@ use reelfleet_wire::{FailCode, PicturesRequest};
 use crate::color;
 use crate::fail::Failure;
 use crate::ff::{Code, Codec, Frame, MICROSECONDS, Packet, Ratio, check, micros, raw, rescale};
+use crate::index::{self, Entry};
 use crate::input::{Input, Next};
 use crate::pictures::Counts;
 use crate::pictures::canvas::{Canvas, Layout, height_for};
@@ -21,6 +22,10 @@ use crate::probe;
 const MOST_PASSED: u32 = 2_000;
 /// Keyframes tried at one place.
 const MOST_TRIED: u32 = 4;
+/// A keyframe of up to this size is read in one piece.
+const MOST_IN_ONE: i64 = 4 << 20;
+/// A source at least this many times as wide as a tile loses nothing there by not being deblocked.
+const DEBLOCK_BELOW: u32 = 4;
 /// What may be read from the beginning of a container that can't be seeked.
 const SEQUENTIAL_BYTES: u64 = 64 << 20;
 /// Tallest picture made (WebP can do no more).
@@ -41,6 +46,8 @@ pub struct Keyframes<'a> {
     /// Size as shown.
     size: (u32, u32),
     counts: Counts,
+    /// What the container's index knew when it was opened.
+    index: Vec<Entry>,
 }
 
 /// How a frame is scaled.
@@ -68,10 +75,16 @@ impl<'a> Keyframes<'a> {
         let decoder = video.open_decoder(&request.limits, 1)?;
         // SAFETY: open and ours. A keyframe that is no clean entry point still makes a poster.
         unsafe { (*decoder.as_ptr()).flags |= ffi::AV_CODEC_FLAG_OUTPUT_CORRUPT as i32 };
+        let tiles = request.storyboard.as_ref().filter(|_| request.poster_widths.is_empty());
+        if tiles.is_some_and(|spec| shown.width >= spec.tile_width.saturating_mul(DEBLOCK_BELOW)) {
+            // SAFETY: open and ours.
+            unsafe { (*decoder.as_ptr()).skip_loop_filter = ffi::AVDiscard::AVDISCARD_ALL };
+        }
+        let index = if request.sequential { Vec::new() } else { index::keyframes(input, stream)? };
         let size = (shown.display_width, shown.display_height);
         let quarter = |rotation: u16| matches!(rotation, 90 | 270);
         let size = if quarter(shown.rotation) == quarter(request.rotation) { size } else { (size.1, size.0) };
-        Ok(Self { input, decoder, stream, base, request, size, counts: Counts::default() })
+        Ok(Self { input, decoder, stream, base, request, size, counts: Counts::default(), index })
     }
 
     /// Width and height as shown.
@@ -93,6 +106,15 @@ impl<'a> Keyframes<'a> {
         !self.request.sequential
     }
 
+    /// Times from t0 that lead to different keyframes: those of the request, else those that the index knows.
+    pub fn times(&self) -> Vec<i64> {
+        if !self.request.keyframes_us.is_empty() {
+            return self.request.keyframes_us.clone();
+        }
+        let known = self.index.iter().filter_map(|entry| micros(entry.time, self.base));
+        known.map(|us| us - self.request.t0_us).collect()
+    }
+
     /// Length from t0, if anybody knows it.
     pub fn end_us(&self) -> Option<i64> {
         self.request.duration_ms.and_then(|ms| i64::try_from(ms).ok()?.checked_mul(1000)).filter(|us| *us > 0)
@@ -105,6 +127,12 @@ impl<'a> Keyframes<'a> {
     pub fn at(&mut self, time_us: i64) -> Result<Option<Shot>, Failure> {
         let time = time_us.saturating_add(self.request.t0_us);
         let Some(time) = rescale(time, MICROSECONDS, self.base) else { return Ok(None) };
+        if let Some(entry) = self.index.partition_point(|e| e.time <= time).checked_sub(1).map(|i| self.index[i])
+            && (1..=MOST_IN_ONE).contains(&entry.size)
+            && let (Ok(start), Ok(size)) = (u64::try_from(entry.pos), u64::try_from(entry.size))
+        {
+            self.input.watch().read_in_one(start, start.saturating_add(size));
+        }
         if !self.input.seek(self.stream, time)? {
             return Ok(None);
         }

@@ -54,7 +54,7 @@ pub fn run(socket: File, request: &PicturesRequest, output: &Output) -> Result<C
     let mut tiles: BTreeMap<i64, Canvas> = BTreeMap::new();
     poster::run(&mut keyframes, request, output, &mut tiles)?;
     if let Some(spec) = &request.storyboard {
-        storyboard::run(&mut keyframes, request, spec, output, tiles)?;
+        storyboard::run(&mut keyframes, spec, output, tiles)?;
     }
     Ok(keyframes.counts())
 }

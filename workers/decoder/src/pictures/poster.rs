@@ -1,4 +1,4 @@
-//! The poster: of a few keyframes over the length of the video, the one with the most in it.
+//! The poster: of a few keyframes over the length of the video, the first with much in it, else the one with the most.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +17,8 @@ const PLACES: [i64; 5] = [100, 250, 400, 600, 800];
 const LOOKED_SHARE: u64 = 1_000;
 /// A thousandth of a small file would not be one keyframe.
 const LOOKED: u64 = 512 << 10;
+/// A picture with so much in it (variance of its brightness) is good enough: none is looked at after it.
+const RICH: f64 = 1_200.0;
 /// Width at which candidates are compared.
 const SMALL: u32 = 160;
 
@@ -31,11 +33,11 @@ pub fn run(
     tiles: &mut BTreeMap<i64, Canvas>,
 ) -> Result<(), Failure> {
     let mut best: Option<(f64, Shot)> = None;
-    let mut wanted = places(request, keyframes.end_us().filter(|_| keyframes.seekable())).into_iter();
+    let mut wanted = places(&keyframes.times(), keyframes.end_us().filter(|_| keyframes.seekable())).into_iter();
     let tile = request.storyboard.as_ref().map(|spec| tile_size(spec, keyframes.size()));
     let enough = keyframes.fetched() + LOOKED.max(request.size / LOOKED_SHARE);
     for _ in 0..PLACES.len() {
-        if best.is_some() && keyframes.fetched() >= enough {
+        if best.as_ref().is_some_and(|(most, _)| *most >= RICH || keyframes.fetched() >= enough) {
             break;
         }
         let shot = match (wanted.next(), keyframes.seekable()) {
@@ -81,8 +83,7 @@ pub fn run(
 }
 
 /// Times to look at: keyframes where they are known, else fractions of the length; empty where neither is.
-fn places(request: &PicturesRequest, end_us: Option<i64>) -> Vec<i64> {
-    let keys = &request.keyframes_us;
+fn places(keys: &[i64], end_us: Option<i64>) -> Vec<i64> {
     let Some(end) = end_us.or(keys.last().copied()) else { return keys.first().copied().into_iter().collect() };
     let mut times: Vec<i64> = PLACES
         .iter()
@@ -101,32 +102,13 @@ fn places(request: &PicturesRequest, end_us: Option<i64>) -> Vec<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reelfleet_wire::MediaLimits;
-
-    fn request(keyframes_us: Vec<i64>) -> PicturesRequest {
-        PicturesRequest {
-            size: 1,
-            limits: MediaLimits::default(),
-            t0_us: 0,
-            video_stream: 0,
-            rotation: 0,
-            flipped: false,
-            sequential: false,
-            tone_map: false,
-            duration_ms: None,
-            keyframes_us,
-            poster_widths: vec![320],
-            formats: Vec::new(),
-            storyboard: None,
-        }
-    }
 
     #[test]
     fn places_are_keyframes_each_once() {
-        assert_eq!(places(&request(vec![0, 10, 20, 30, 40, 50, 60, 70, 80, 90]), Some(100)), [10, 20, 40, 60, 80]);
-        assert_eq!(places(&request(vec![0]), Some(100)), [0]);
-        assert_eq!(places(&request(vec![50]), Some(100)), [50]);
-        assert_eq!(places(&request(Vec::new()), Some(1000)), [100, 250, 400, 600, 800]);
-        assert!(places(&request(Vec::new()), None).is_empty());
+        assert_eq!(places(&[0, 10, 20, 30, 40, 50, 60, 70, 80, 90], Some(100)), [10, 20, 40, 60, 80]);
+        assert_eq!(places(&[0], Some(100)), [0]);
+        assert_eq!(places(&[50], Some(100)), [50]);
+        assert_eq!(places(&[], Some(1000)), [100, 250, 400, 600, 800]);
+        assert!(places(&[], None).is_empty());
     }
 }

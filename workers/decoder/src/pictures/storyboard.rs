@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use reelfleet_wire::{Cue, OutputHeader, PictureFormat, PictureKind, PicturesRequest, StoryboardSpec};
+use reelfleet_wire::{Cue, OutputHeader, PictureFormat, PictureKind, StoryboardSpec};
 
 use crate::fail::Failure;
 use crate::output::Output;
@@ -32,7 +32,6 @@ pub fn tile_size(spec: &StoryboardSpec, size: (u32, u32)) -> (u32, u32) {
 /// `Encode`, `SourceRead`, `SourceChanged`.
 pub fn run(
     keyframes: &mut Keyframes<'_>,
-    request: &PicturesRequest,
     spec: &StoryboardSpec,
     output: &Output,
     mut tiles: BTreeMap<i64, Canvas>,
@@ -40,12 +39,11 @@ pub fn run(
     let most = spec.max_tiles.max(1) as usize;
     let (w, h) = tile_size(spec, keyframes.size());
     let end_us = keyframes.end_us();
-    if keyframes.seekable() && (!request.keyframes_us.is_empty() || end_us.is_some()) {
-        let wanted = places(&request.keyframes_us, end_us, most);
+    let keys = keyframes.times();
+    if keyframes.seekable() && (!keys.is_empty() || end_us.is_some()) {
+        let wanted = places(&keys, end_us, most);
         // The poster looked elsewhere, too; only what lies on the grid stays.
-        tiles.retain(|time, _| {
-            request.keyframes_us.is_empty() || wanted.iter().any(|t| t.abs_diff(*time) <= SAME_US as u64)
-        });
+        tiles.retain(|time, _| keys.is_empty() || wanted.iter().any(|t| t.abs_diff(*time) <= SAME_US as u64));
         for time in wanted {
             if tiles.range(time - SAME_US..=time + SAME_US).next().is_some() {
                 continue;
@@ -69,7 +67,8 @@ pub fn run(
     write(tiles, spec, end_us, output)
 }
 
-/// Which keyframes make tiles: all, or as many as there may be, evenly in time; a grid where none is known.
+/// Which keyframes make tiles: all, or as many as there may be, evenly in time and, where that meets some of them twice,
+/// filled up with others; a grid where none is known.
 fn places(keys: &[i64], end_us: Option<i64>, most: usize) -> Vec<i64> {
     if !keys.is_empty() && keys.len() <= most {
         return keys.to_vec();
@@ -86,6 +85,17 @@ fn places(keys: &[i64], end_us: Option<i64>, most: usize) -> Vec<i64> {
         })
         .collect();
     times.dedup();
+    if !keys.is_empty() && times.len() < most {
+        let mut others: Vec<i64> = keys.iter().copied().filter(|key| times.binary_search(key).is_err()).collect();
+        let (len, missing) = (others.len(), most - times.len());
+        let mut i = 0;
+        others.retain(|_| {
+            i += 1;
+            (i - 1) * missing / len.max(1) != i * missing / len.max(1)
+        });
+        times.extend(others);
+        times.sort_unstable();
+    }
     times
 }
 
@@ -162,6 +172,11 @@ mod tests {
         assert!(chosen.windows(2).all(|w| w[1] - w[0] == 10_000_000));
         assert_eq!(places(&[], Some(10_000_000), 100).len(), 5);
         assert_eq!(places(&[], Some(1), 100), [0]);
+        // Where keyframes crowd, time alone would meet the others twice.
+        let crowded: Vec<i64> = (0..90).map(|i| i * 1_000).chain((1..20).map(|i| i * 50_000_000)).collect();
+        let chosen = places(&crowded, Some(1_000_000_000), 100);
+        assert_eq!(chosen.len(), 100);
+        assert!(chosen.windows(2).all(|w| w[0] < w[1]));
     }
 
     #[test]

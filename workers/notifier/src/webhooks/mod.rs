@@ -26,8 +26,11 @@ use reelfleet_domain::webhook::{PING, Verdict, pause_ms, verdict};
 use reelfleet_fleet::Context;
 use reelfleet_fleet::clock::millis;
 use reelfleet_fleet::health::Beat;
+use reelfleet_fleet::trace;
+use reelfleet_messages::trace::TraceParent;
 use reelfleet_messages::{CloudEvent, MailId, UserId, WebhookId};
 use reelfleet_telemetry::WebhookAttempted;
+use reelfleet_telemetry::trace::Span;
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -184,7 +187,9 @@ impl Sender {
         let timestamp = sent_at.div_euclid(1_000);
         let signature = self.key.sign(webhook, sent_at, &id, timestamp, &leased.body);
         let letter = Letter { url: &webhook.url, id: &id, timestamp, signature: &signature, body: &leased.body };
-        let reply = self.post.send(&letter).await;
+        let began = trace::of_body(&leased.body);
+        let span = Span::client("deliver webhook", began.as_ref().map(TraceParent::as_str));
+        let reply = span.clone().within(self.post.send(&letter)).await;
         let now = self.context.clock.now_ms();
         let verdict = reply.status.map_or(Verdict::Again, verdict);
         // A try by hand is one try.
@@ -197,6 +202,7 @@ impl Sender {
             (Verdict::Again, None) => "given_up",
         };
         let (endpoint, seconds) = (webhook.id.to_string(), reply.took.as_secs_f64());
+        tell(&span, &endpoint, leased, reply.status, outcome);
         WebhookAttempted { outcome, endpoint: &endpoint, status: reply.status, seconds }.emit();
         let error = match (verdict, reply.said.is_empty()) {
             (Verdict::Taken, _) => None,
@@ -251,6 +257,20 @@ impl Sender {
             expires_at: step.now.saturating_add(MAIL_LIFE_MS),
         });
         self.catalog.give_up_webhook(&step, &webhook.id, reason, silent_since, mail.as_ref()).await
+    }
+}
+
+/// The span of an attempt says no URL: it may hold a secret of its owner's.
+fn tell(span: &Span, endpoint: &str, leased: &Leased, status: Option<u16>, outcome: &'static str) {
+    span.set("reelfleet.webhook.id", endpoint);
+    span.set("reelfleet.event.type", leased.kind.as_str());
+    span.set("reelfleet.attempt", leased.attempt);
+    span.set("reelfleet.outcome", outcome);
+    if let Some(status) = status {
+        span.set("http.response.status_code", u32::from(status));
+    }
+    if outcome != "delivered" {
+        span.fail(outcome);
     }
 }
 

@@ -1,0 +1,25 @@
+//! What a probe knows that an estimate asks for.
+
+use reelfleet_domain::price_estimate::{Facts, Media};
+use reelfleet_wire::{MediaKind, ProbeReport};
+
+/// The facts of a source of so many bytes, of which nobody has said how often it is watched.
+pub fn facts(size: u64, report: &ProbeReport) -> Facts {
+    let video = report.video.as_ref();
+    let media = match report.kind {
+        MediaKind::Video => Media::Video,
+        MediaKind::Audio => Media::Audio,
+        MediaKind::Image => Media::Image,
+    };
+    let fps = video.filter(|v| v.fps_num > 0 && v.fps_den > 0).map(|v| f64::from(v.fps_num) / f64::from(v.fps_den));
+    Facts {
+        size,
+        media: Some(media),
+        duration_ms: report.duration_ms,
+        width: video.map(|v| v.display_width),
+        height: video.map(|v| v.display_height),
+        fps,
+        sound: Some(report.audio.is_some()),
+        views: 0,
+    }
+}
