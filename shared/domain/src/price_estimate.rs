@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::ladder;
 use crate::price::{self, Line, Prices};
 use crate::price_work::{
-    Amounts, Kind, Model, Pictures, chunk_frames, lists, looked, sized, sound_runs, sounded, whole,
+    Amounts, Kind, Model, Pictures, chunk_frames, lists, looked, published, sized, sound_runs, sounded, whole,
 };
 
 /// Milliseconds that the model says of what was measured, before that is believed; a look at a source is always as long.
@@ -308,7 +308,7 @@ pub fn estimate(facts: &Facts, speeds: &Speeds, prices: &Prices) -> Estimate {
             }
             let runs = if sound { sound_runs(duration_ms).iter().map(|(_, times)| times).sum() } else { 0 };
             all.puts = all.puts.saturating_add(lists(rungs.len() as u64, chunks.len() as u64, runs));
-            all.tasks = all.tasks.saturating_add(chunks.len() as u64).saturating_add(runs);
+            all.tasks = all.tasks.saturating_add(published(chunks.len() as u64)).saturating_add(published(runs));
         }
     }
     if media == Media::Image {

@@ -229,7 +229,9 @@ impl Pictures {
             cpu_ms: whole(2.0 * SESSION_MS + POSTER_MS * posters + source * tiles * KEYFRAME_MS),
             bytes: whole((posters + tile * tiles / 2.0) * PICTURE_BYTES),
             puts: 8,
-            gets: 2 * OPENING + 2 * whole(tiles),
+            // A small source is read at most once for each.
+            gets: (2 * OPENING + 2 * whole(tiles))
+                .min(reads(self.bytes_per_s * duration_ms as f64 / 1e3).saturating_mul(2)),
             tasks: 1,
         }
     }
@@ -298,12 +300,17 @@ pub fn sound_runs(duration_ms: u64) -> [(u64, u64); 3] {
     [(first, u64::from(first > 0)), (long, rest / long), (rest % long, u64::from(rest % long > 0))]
 }
 
-/// Playlists written, over all: those of the pictures with each chunk, that of the sound with each run, the master twice.
+/// Playlists written, over all: those of the pictures as chunks are done, that of the sound as runs are, the master twice.
 pub fn lists(rungs: u64, chunks: u64, runs: u64) -> u64 {
     if rungs == 0 && runs == 0 {
         return 0;
     }
-    rungs.saturating_mul(chunks).saturating_add(runs).saturating_add(2)
+    rungs.saturating_mul(published(chunks)).saturating_add(published(runs)).saturating_add(2)
+}
+
+/// How often lists are written for so many commits: what is committed while one is written is in the next.
+pub fn published(commits: u64) -> u64 {
+    commits.saturating_mul(2).div_ceil(3)
 }
 
 #[cfg(test)]
