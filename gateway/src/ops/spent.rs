@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use reelfleet_access::Scope;
 use reelfleet_access::principal::valid_name;
@@ -35,9 +36,10 @@ pub(crate) struct Wanted {
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Query(wanted): Query<Wanted>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     caller.with(Scope::Ops)?;
+    let Query(wanted) = wanted.map_err(|error| Problem::new(Code::InvalidRequest, error.body_text()))?;
     let days = wanted.days.unwrap_or(7);
     if !(1..=MOST_DAYS).contains(&days) {
         return Err(Problem::new(Code::InvalidRequest, format!("days is 1 to {MOST_DAYS}")));
