@@ -366,11 +366,13 @@ pub(crate) async fn abort(
 pub(crate) async fn own(app: &App, principal: &Principal, id: &str) -> Result<Upload, Problem> {
     let id: UploadId = id.parse().map_err(|_| Problem::not_found())?;
     let upload = app.catalog.upload(&id).await?;
+    let own =
+        upload.filter(|upload| principal.controls(&upload.tenant, &upload.owner)).ok_or_else(Problem::not_found)?;
     // A later request about it may be another trace.
-    if let Some(begun) = upload.as_ref().and_then(|upload| upload.traceparent.as_ref()) {
+    if let Some(begun) = &own.traceparent {
         link(begun.as_str());
     }
-    upload.filter(|upload| principal.controls(&upload.tenant, &upload.owner)).ok_or_else(Problem::not_found)
+    Ok(own)
 }
 
 fn must_be_open(app: &App, upload: &Upload) -> Result<(), Problem> {

@@ -5,7 +5,7 @@
 //!   stands in that transaction, holds it: two that start at once never pass it together;
 //! - a parked asset has no task that encodes, whatever restarts; it starts once.
 
-use reelfleet_domain::price_budget::{ever_fits, fits};
+use reelfleet_domain::price_budget::fits;
 use reelfleet_messages::event::ReasonCode;
 use reelfleet_messages::{AssetId, JobId};
 
@@ -147,17 +147,19 @@ impl Catalog {
         if standing.budget.is_none() {
             return Ok(true);
         }
-        let waiting = self.parked_of(tenant, 100).await?;
-        Ok(!waiting.iter().any(|parked| ever_fits(standing.budget, parked.micros)))
+        Ok(self.parked_of(tenant, 1).await?.is_empty())
     }
 
-    /// What waits in a tenant, the longest first.
+    /// What waits in a tenant, the longest first, and would fit on a day of its own. What never would holds nobody up.
     pub async fn parked_of(&self, tenant: &str, limit: i64) -> Result<Vec<Parked>, CatalogError> {
         let rows = self
             .read(
                 Statement::new(
                     "SELECT c.job_id, c.asset_id, c.tenant, c.micros FROM job_cost c JOIN asset a ON a.id = c.asset_id \
-                     WHERE c.tenant = :tenant AND c.parked_at IS NOT NULL AND a.state = 'parked' ORDER BY c.parked_at, c.job_id LIMIT :limit",
+                     LEFT JOIN budget b ON b.tenant = c.tenant \
+                     WHERE c.tenant = :tenant AND c.parked_at IS NOT NULL AND a.state = 'parked' \
+                     AND (b.micros IS NULL OR (b.micros > 0 AND c.micros <= b.micros)) \
+                     ORDER BY c.parked_at, c.job_id LIMIT :limit",
                 )
                 .text("tenant", tenant)
                 .int("limit", limit),

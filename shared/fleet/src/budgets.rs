@@ -62,9 +62,6 @@ impl Context {
         let mut count = 0;
         for parked in catalog.parked_of(tenant, PAGE).await? {
             let standing = catalog.standing_of(tenant, today).await?;
-            if !price_budget::ever_fits(standing.budget, parked.micros) {
-                continue;
-            }
             if !fits(standing.budget, standing.started, parked.micros) {
                 break;
             }

@@ -133,8 +133,11 @@ async fn measured(catalog: &Catalog, films: [&Probing; 2]) {
     assert_eq!(catalog.cost_of(&films[0].film.asset).await.unwrap().unwrap().used.cpu_ms, 40 + 160);
 }
 
-/// A parked asset that is deleted does not start; restored, it waits again.
+/// A parked asset that is deleted does not start; restored, it waits again. Dearer ones wait longer.
 async fn deleted(catalog: &Catalog) {
+    for key in ["prices/dear-1", "prices/dear-2"] {
+        probed(catalog, key, 1_001, Started::Parked("why".into())).await;
+    }
     let film = probed(catalog, "prices/deleted", 5, Started::Parked("why".into())).await.film;
     let row = catalog.asset(&film.asset).await.unwrap().unwrap();
     catalog.mark_deleted(&step(NOW), &row, "ann", NOW + 1_000, &[]).await.unwrap();
@@ -143,4 +146,20 @@ async fn deleted(catalog: &Catalog) {
     catalog.restore(&step(NOW), &row.unwrap().unwrap(), &mark.unwrap().unwrap(), &[]).await.unwrap();
     assert_eq!(state(catalog, &film).await, AssetState::Parked);
     assert_eq!(catalog.parked_of("default", 10).await.unwrap().len(), 1);
+    never_fits(catalog, &film).await;
+}
+
+/// What the budget will never hold holds nobody up, however long it has waited.
+async fn never_fits(catalog: &Catalog, film: &Landed) {
+    let standing = Standing { budget: Some(1_000), started: 0 };
+    assert!(!catalog.may_start("default", &standing, 5).await.unwrap(), "one waits that fits");
+    catalog.set_budget("default", Some(5), noted()).await.unwrap();
+    let first: Vec<_> = catalog.parked_of("default", 1).await.unwrap().iter().map(|parked| parked.asset).collect();
+    assert_eq!(first, [film.asset]);
+    catalog.set_budget("default", Some(4), noted()).await.unwrap();
+    assert!(catalog.parked_of("default", 10).await.unwrap().is_empty());
+    let standing = Standing { budget: Some(4), started: 0 };
+    assert!(catalog.may_start("default", &standing, 4).await.unwrap(), "nobody is first who never fits");
+    catalog.set_budget("default", Some(0), noted()).await.unwrap();
+    assert!(catalog.parked_of("default", 10).await.unwrap().is_empty());
 }

@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use reelfleet_domain::AssetState;
-use reelfleet_domain::price_budget::{ever_fits, fits};
+use reelfleet_domain::price_budget::fits;
 
 const JOBS: usize = 4;
 
@@ -87,7 +87,7 @@ impl World {
     }
 
     fn look(&mut self, job: usize) {
-        let waits = self.jobs.iter().any(|j| j.asset == AssetState::Parked && ever_fits(self.budget, j.estimate));
+        let waits = self.jobs.iter().any(|j| j.asset == AssetState::Parked && fits(self.budget, 0, j.estimate));
         let may_start = fits(self.budget, self.started, self.jobs[job].estimate) && (self.budget.is_none() || !waits);
         self.reads.push(Read { job, may_start });
     }
@@ -114,7 +114,7 @@ impl World {
         waiting.sort_by_key(|job| self.jobs[*job].parked_at);
         for job in waiting {
             let estimate = self.jobs[job].estimate;
-            if ever_fits(self.budget, estimate) && !(fits(self.budget, self.started, estimate) && self.start(job)) {
+            if fits(self.budget, 0, estimate) && !(fits(self.budget, self.started, estimate) && self.start(job)) {
                 break;
             }
         }
