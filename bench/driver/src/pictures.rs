@@ -36,7 +36,6 @@ pub async fn pictures(maker: &Maker, args: &PicturesArgs) -> anyhow::Result<Valu
         sequential: false,
         tone_map: video.hdr,
         duration_ms: video.duration_ms.or(report.duration_ms),
-        keyframes_us: Vec::new(),
         poster_widths: args.posters.clone(),
         formats: args.formats.iter().copied().map(PictureFormat::from).collect(),
         storyboard: args.storyboard.map(|max_tiles| StoryboardSpec {

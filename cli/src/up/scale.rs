@@ -78,9 +78,12 @@ impl Scaling {
         let desired = self.catalog.desired().await?;
         let word = |managed: &Managed| desired.iter().find(|word| word.pool == managed.told.pool);
         let by_formula = |managed: &Managed| word(managed).map_or(managed.told.auto, |word| word.workers.is_none());
-        let loads = if self.pools.iter().any(by_formula) { self.loads(now).await? } else { Vec::new() };
-        let paused = self.catalog.paused().await?;
-        let busy = self.catalog.busy_instances(now).await?;
+        // Numbers that a person said need no more than that word: an idle fleet asks one thing a second.
+        let (loads, paused) = if self.pools.iter().any(by_formula) {
+            (self.loads(now).await?, self.catalog.paused().await?)
+        } else {
+            Default::default()
+        };
         let mut left = None;
         for managed in &mut self.pools {
             let running = u32::try_from(managed.workers.len()).unwrap_or(u32::MAX);
@@ -108,6 +111,10 @@ impl Scaling {
                 left = Some(managed.told.count.saturating_sub(decision.workers));
             }
             let noted = said.is_some() || managed.told.auto;
+            let busy = match decision.workers < running {
+                true => self.catalog.busy_instances(now).await?,
+                false => Vec::new(),
+            };
             managed.follow(&decision, supervisor, &self.workers, &busy);
             let told = (decision.workers, decision.reason.kind());
             if managed.last.replace(told) != Some(told) && noted {

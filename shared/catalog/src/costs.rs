@@ -189,6 +189,17 @@ impl Catalog {
             })
             .collect()
     }
+
+    /// Adds objects that were written for a job outside of its committed work. They are no measure of speed, and need not
+    /// be exact to the object where the writing process dies.
+    pub async fn wrote_objects(&self, now: i64, job: &JobId, objects: u64) -> Result<(), CatalogError> {
+        if objects == 0 {
+            return Ok(());
+        }
+        let sql = "UPDATE job_cost SET puts = puts + :puts, tasks = tasks + 1, updated_at = :now WHERE job_id = :job";
+        let params = Params::new().int("puts", whole(objects)).int("now", now).text("job", job.to_string());
+        self.write(Statement::new(sql).with(params)).await.map(drop)
+    }
 }
 
 fn numbers<const N: usize>(row: &Row, from: usize) -> Result<[u64; N], CatalogError> {
@@ -202,17 +213,4 @@ fn numbers<const N: usize>(row: &Row, from: usize) -> Result<[u64; N], CatalogEr
 fn amounts(row: &Row, from: usize) -> Result<Amounts, CatalogError> {
     let [cpu_ms, source_bytes, output_bytes, puts, gets, tasks] = numbers(row, from)?;
     Ok(Amounts { cpu_ms, source_bytes, output_bytes, puts, gets, tasks, egress_bytes: 0 })
-}
-
-/// What a publisher wrote: it is no measure of speed, and need not be exact to the object where its process dies.
-impl Catalog {
-    /// Adds objects that were written for a job outside of its committed work.
-    pub async fn wrote_objects(&self, now: i64, job: &JobId, objects: u64) -> Result<(), CatalogError> {
-        if objects == 0 {
-            return Ok(());
-        }
-        let sql = "UPDATE job_cost SET puts = puts + :puts, tasks = tasks + 1, updated_at = :now WHERE job_id = :job";
-        let params = Params::new().int("puts", whole(objects)).int("now", now).text("job", job.to_string());
-        self.write(Statement::new(sql).with(params)).await.map(drop)
-    }
 }

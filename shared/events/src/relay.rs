@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use rand::Rng as _;
 use reelfleet_catalog::CatalogError;
 use reelfleet_catalog::outbox::{self, Outgoing};
 use reelfleet_messages::CloudEvent;
@@ -20,13 +21,19 @@ use crate::outlet::Outlet;
 pub const PUT_OFF_MS: i64 = 2_000;
 /// What could not be read or sent is tried again after this time; otherwise the bell says when there is something.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Rows of others are looked for this often.
-const LEFTOVERS: Duration = Duration::from_secs(3);
+/// Seconds until a process looks for rows of others again, drawn anew each time: the processes of a fleet take turns, so
+/// that somebody looks every other second, and one that is idle is hardly awake.
+const LEFTOVERS_S: std::ops::Range<f64> = 5.0..15.0;
 /// The last look at shutdown takes no longer; what it leaves is taken over by others.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
 /// Rows of one page: bodies are at most 8 KiB, a letter's attributes some 5 KiB more, an answer of the Data API at most
 /// 1 MiB.
 const PAGE: i64 = 60;
+
+/// When this process looks for rows of others again.
+fn turn() -> Instant {
+    Instant::now() + Duration::from_secs_f64(rand::rng().random_range(LEFTOVERS_S))
+}
 
 /// Relays the outbox. One per process, beside its roles.
 #[derive(Debug)]
@@ -47,7 +54,7 @@ impl Relay {
     /// they begin to drain: they commit until their end.
     pub async fn run(mut self, stop: CancellationToken) {
         let bell = self.outlet.catalog.bell();
-        let mut leftovers_at = Instant::now() + LEFTOVERS;
+        let mut leftovers_at = turn();
         loop {
             let next = if self.owes { leftovers_at.min(Instant::now() + AGAIN) } else { leftovers_at };
             tokio::select! {
@@ -79,7 +86,7 @@ impl Relay {
             }
         }
         if Instant::now() >= *leftovers_at {
-            *leftovers_at = Instant::now() + LEFTOVERS;
+            *leftovers_at = turn();
             if let Err(error) = self.take_leftovers().await {
                 tracing::warn!(%error, "leftovers of the outbox could not be taken over; trying again");
             }

@@ -75,6 +75,9 @@ pub enum SourceError {
     /// The object is no longer the one that was opened.
     #[error("the source was replaced while it was read")]
     Changed,
+    /// There is no such object any more.
+    #[error("the source was removed while it was read")]
+    Gone,
 }
 
 /// Sends the request, then answers reads. Returns only with an error; where the decoder has closed its end, it waits
@@ -111,7 +114,7 @@ pub(crate) async fn serve(mut socket: UnixStream, request: Vec<u8>, source: Sour
         let (status, bytes) = match &answer {
             Ok(bytes) => (ReadStatus::Ok, bytes.clone()),
             Err(SourceError::Io(_)) => (ReadStatus::IoError, Bytes::new()),
-            Err(SourceError::Changed) => (ReadStatus::Changed, Bytes::new()),
+            Err(SourceError::Changed | SourceError::Gone) => (ReadStatus::Changed, Bytes::new()),
         };
         let head = ReplyHead { status, len: bytes.len() as u32 };
         let sent = async {

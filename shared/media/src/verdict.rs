@@ -19,7 +19,8 @@ impl Source {
             let reader = Arc::clone(&reader);
             let answer = async move {
                 reader.read_at(offset, len).await.map_err(|error| match error {
-                    ObjectError::Changed { .. } | ObjectError::Gone { .. } => SourceError::Changed,
+                    ObjectError::Changed { .. } => SourceError::Changed,
+                    ObjectError::Gone { .. } => SourceError::Gone,
                     other => SourceError::Io(other.to_string()),
                 })
             };
@@ -40,6 +41,10 @@ impl From<DecodeError> for Verdict {
         match error {
             DecodeError::Refused { code, detail } => refused(code, detail),
             DecodeError::Source(SourceError::Changed) => replaced(),
+            DecodeError::Source(SourceError::Gone) => {
+                let why = "the object was removed while it was processed";
+                Self::Fail(Refusal::new(ReasonCode::SourceMissing, why))
+            }
             DecodeError::Source(SourceError::Io(why)) => Self::Again { why, exit: None },
             crash => Self::Again { why: crash.to_string(), exit: crash.exit() },
         }
@@ -47,10 +52,7 @@ impl From<DecodeError> for Verdict {
 }
 
 fn replaced() -> Verdict {
-    Verdict::Fail(Refusal::new(
-        ReasonCode::SourceReplaced,
-        "the object was overwritten or removed while it was processed",
-    ))
+    Verdict::Fail(Refusal::new(ReasonCode::SourceReplaced, "the object was overwritten while it was processed"))
 }
 
 fn refused(code: FailCode, detail: String) -> Verdict {
@@ -71,4 +73,18 @@ fn refused(code: FailCode, detail: String) -> Verdict {
         FailCode::Decode | FailCode::Encode => return Verdict::Fail(Refusal::new(ReasonCode::DecodeFailed, detail)),
     };
     Verdict::Refuse(Refusal::new(reason, detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_was_removed_is_missing_and_one_that_was_overwritten_replaced() {
+        let verdicts = [SourceError::Gone, SourceError::Changed].map(|error| Verdict::from(DecodeError::Source(error)));
+        let [Verdict::Fail(gone), Verdict::Fail(changed)] = verdicts else { panic!("neither is tried again") };
+        assert_eq!([gone.code, changed.code], [ReasonCode::SourceMissing, ReasonCode::SourceReplaced]);
+        let busy = Verdict::from(DecodeError::Source(SourceError::Io("reset".into())));
+        assert!(matches!(busy, Verdict::Again { .. }));
+    }
 }

@@ -121,7 +121,7 @@ fn encode(size: u64) -> Request {
     })
 }
 
-fn pictures(size: u64, keyframes_us: Vec<i64>) -> PicturesRequest {
+fn pictures(size: u64) -> PicturesRequest {
     PicturesRequest {
         size,
         limits: limits(),
@@ -132,7 +132,6 @@ fn pictures(size: u64, keyframes_us: Vec<i64>) -> PicturesRequest {
         sequential: false,
         tone_map: false,
         duration_ms: None,
-        keyframes_us,
         poster_widths: vec![320, 640, 1280],
         formats: vec![PictureFormat::Jpeg, PictureFormat::Webp],
         storyboard: Some(StoryboardSpec { max_tiles: 100, columns: 10, rows: 10, tile_width: 160, quality: 70 }),
@@ -180,8 +179,7 @@ async fn a_video_is_probed_and_encoded_in_the_jail() {
 async fn a_video_gives_posters_and_a_storyboard_from_few_bytes() {
     let decoders = decoders();
     let size = video().len() as u64;
-    let request =
-        PicturesRequest { duration_ms: Some(6000), ..pictures(size, (0..6).map(|s| s * 1_000_000).collect()) };
+    let request = PicturesRequest { duration_ms: Some(6000), ..pictures(size) };
     let outputs = run(&decoders, Request::Pictures(request), Source::from_bytes(video())).await.unwrap();
     use PictureKind::{Poster, Storyboard};
     let twice = |w, h| [(Poster, w, h); 2];
@@ -199,7 +197,7 @@ async fn a_video_gives_posters_and_a_storyboard_from_few_bytes() {
 async fn a_single_frame_gives_a_poster_and_one_tile() {
     let decoders = decoders();
     let one = ffmpeg("-f lavfi -i testsrc2=s=180x320 -frames:v 1 -pix_fmt yuv420p -c:v libx264 -f matroska");
-    let outputs = run(&decoders, Request::Pictures(pictures(one.len() as u64, Vec::new())), Source::from_bytes(one));
+    let outputs = run(&decoders, Request::Pictures(pictures(one.len() as u64)), Source::from_bytes(one));
     let expected =
         [(PictureKind::Poster, 180, 320), (PictureKind::Poster, 180, 320), (PictureKind::Storyboard, 160, 284)];
     assert_eq!(sizes(&outputs.await.unwrap()), expected);
@@ -285,7 +283,7 @@ async fn pictures_of(decoders: &Decoders, file: &Bytes) -> Vec<Output> {
         sequential: !index.seekable,
         tone_map: video.hdr,
         duration_ms: report.duration_ms,
-        ..pictures(size, index.keyframes_us.clone())
+        ..pictures(size)
     };
     let outputs = run(decoders, Request::Pictures(request), source).await.unwrap();
     let poster = sizes(&outputs).into_iter().find(|(kind, ..)| *kind == PictureKind::Poster).unwrap();
@@ -363,8 +361,7 @@ async fn a_probe_and_a_poster_read_little_of_a_large_file() {
     let probe = read.swap(0, Ordering::SeqCst);
     run(&decoders, Request::Index { size, limits: limits() }, source.clone()).await.unwrap();
     let index = read.swap(0, Ordering::SeqCst);
-    let keys = (0..60).map(|i| i * 2_000_000).collect();
-    let request = PicturesRequest { duration_ms: report.duration_ms, storyboard: None, ..pictures(size, keys) };
+    let request = PicturesRequest { duration_ms: report.duration_ms, storyboard: None, ..pictures(size) };
     run(&decoders, Request::Pictures(request), source).await.unwrap();
     let poster = read.load(Ordering::SeqCst);
     println!("of {size} bytes: probe {probe}, index {index}, poster {poster}");
@@ -470,7 +467,7 @@ async fn a_source_that_hangs_is_no_stall_but_ends_by_the_wall_clock() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_that_fails_is_the_sources_error_never_a_short_film() {
     let decoders = decoders();
-    for error in [SourceError::Io("reset".into()), SourceError::Changed] {
+    for error in [SourceError::Io("reset".into()), SourceError::Changed, SourceError::Gone] {
         let (whole, reads, said) = (Source::from_bytes(video()), AtomicU64::new(0), error.clone());
         let read = move |offset, len| match reads.fetch_add(1, Ordering::SeqCst) {
             0 | 1 => (whole.read)(offset, len),

@@ -191,7 +191,6 @@ fn pictures(size: u64, report: &ProbeReport) -> Request {
         sequential: false,
         tone_map: video.hdr,
         duration_ms: video.duration_ms.or(report.duration_ms),
-        keyframes_us: Vec::new(),
         poster_widths: vec![320, 640, 1280],
         formats: vec![PictureFormat::Jpeg, PictureFormat::Webp],
         storyboard: Some(StoryboardSpec { max_tiles: 100, columns: 10, rows: 10, tile_width: 160, quality: 70 }),

@@ -36,6 +36,8 @@ const ENCRYPTED_TAGS: [[u8; 4]; 5] = [*b"encv", *b"enca", *b"drms", *b"drmi", *b
 
 /// Bytes of packets looked at in a container whose header describes its streams.
 const HEADER_PROBE: i64 = 1_000_000;
+/// The same where a probe has looked at them before: the first packet of the stream that is wanted.
+const FIRST_PACKET: i64 = 1;
 
 /// An open container.
 pub struct Input {
@@ -72,18 +74,44 @@ impl Input {
     /// # Errors
     /// `Empty`, `NotMedia`, `Truncated`, `TooManyStreams`, `SourceRead`, `SourceChanged`, `Internal`.
     pub fn open(socket: File, size: u64, limits: &MediaLimits, reading: Reading) -> Result<Self, Failure> {
-        if size == 0 {
-            return Err(Failure::new(FailCode::Empty, "the object has no bytes"));
-        }
         Self::over(Source::new(socket, size, reading), limits)
     }
 
-    /// The same over a source of which something may have been read.
+    /// Opens for one stream a source that a probe has passed: of a container whose header describes its streams, one
+    /// packet is read and decoded.
     ///
     /// # Errors
     /// As for [`Input::open`].
-    pub fn over(mut source: Source, limits: &MediaLimits) -> Result<Self, Failure> {
+    pub fn open_for(
+        stream: usize,
+        socket: File,
+        size: u64,
+        limits: &MediaLimits,
+        reading: Reading,
+    ) -> Result<Self, Failure> {
+        let mut input = Self::header(Source::new(socket, size, reading), limits)?;
+        input.keep_only(&[stream]);
+        input.find_stream_info(limits, FIRST_PACKET)?;
+        // Streams that were found by their packets.
+        input.keep_only(&[stream]);
+        Ok(input)
+    }
+
+    /// The same as [`Input::open`] over a source of which something may have been read.
+    ///
+    /// # Errors
+    /// As for [`Input::open`].
+    pub fn over(source: Source, limits: &MediaLimits) -> Result<Self, Failure> {
+        let mut input = Self::header(source, limits)?;
+        input.find_stream_info(limits, HEADER_PROBE)?;
+        Ok(input)
+    }
+
+    fn header(mut source: Source, limits: &MediaLimits) -> Result<Self, Failure> {
         let watch = source.watch();
+        if watch.size() == 0 {
+            return Err(Failure::new(FailCode::Empty, "the object has no bytes"));
+        }
         let shape = crate::boxes::Shape::of(&mut source);
         watch.failure()?;
         std::io::Seek::seek(&mut source, std::io::SeekFrom::Start(0)).map_err(|e| Failure::internal(e.to_string()))?;
@@ -122,13 +150,13 @@ impl Input {
         // SAFETY: an opened context has a format.
         let jumps = unsafe { (*(*context.as_ptr()).iformat).flags } & ffi::AVFMT_TS_DISCONT != 0;
         let jumps = jumps.then(Jumps::default);
-        let mut input = Self { context, watch, fragmented: shape.is_fragmented, jumps, _io: io };
+        let input = Self { context, watch, fragmented: shape.is_fragmented, jumps, _io: io };
         options.must_be_empty()?;
-        input.find_stream_info(limits)?;
         Ok(input)
     }
 
-    fn find_stream_info(&mut self, limits: &MediaLimits) -> Result<(), Failure> {
+    /// `enough`: bytes of packets, in a container whose header describes its streams.
+    fn find_stream_info(&mut self, limits: &MediaLimits, enough: i64) -> Result<(), Failure> {
         let too_many = |n: usize| {
             Failure::new(FailCode::TooManyStreams, format!("{n} streams; at most {} are allowed", limits.max_streams))
         };
@@ -140,7 +168,7 @@ impl Input {
             // SAFETY: valid while `self` lives. The header of these says nearly all; packets only confirm it.
             unsafe {
                 let context = self.context.as_ptr();
-                (*context).probesize = (*context).probesize.min(HEADER_PROBE);
+                (*context).probesize = (*context).probesize.min(enough);
             }
         }
         let pixels = limits.max_pixels.to_string();

@@ -242,7 +242,7 @@ fn storyboard_request(asset: &Asset, probe: &ProbeReport) -> Result<Request, Wor
     Ok(Request::Pictures(request))
 }
 
-/// Nothing yet; the decoder takes the keyframes from the container's index as it opens it.
+/// Nothing yet. The decoder takes the keyframes from the container's index as it opens it.
 fn pictures_request(asset: &Asset, probe: &ProbeReport) -> Result<PicturesRequest, WorkError> {
     let video = probe.video.as_ref().ok_or_else(|| WorkError::again("the probe has no pictures"))?;
     Ok(PicturesRequest {
@@ -255,7 +255,6 @@ fn pictures_request(asset: &Asset, probe: &ProbeReport) -> Result<PicturesReques
         sequential: false,
         tone_map: video.hdr,
         duration_ms: video.duration_ms.or(probe.duration_ms),
-        keyframes_us: Vec::new(),
         poster_widths: Vec::new(),
         formats: Vec::new(),
         storyboard: None,

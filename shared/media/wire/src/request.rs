@@ -189,9 +189,6 @@ pub struct PicturesRequest {
     pub tone_map: bool,
     /// Length of the video, if known.
     pub duration_ms: Option<u64>,
-    /// Keyframe times from t0, as the index gave them; empty if there is no index.
-    #[serde(default)]
-    pub keyframes_us: Vec<i64>,
     /// Widths of the poster; none is ever larger than the source.
     pub poster_widths: Vec<u32>,
     /// Each poster comes in each of these.

@@ -121,10 +121,6 @@ impl PicturesRequest {
     fn validate(&self) -> Result<(), Invalid> {
         within("t0_us", self.t0_us, -FAR_US, FAR_US)?;
         quarter_turn(self.rotation)?;
-        within("number of keyframes", self.keyframes_us.len(), 0, crate::MAX_KEYFRAMES)?;
-        for &key in &self.keyframes_us {
-            within("keyframe", key, -FAR_US, FAR_US)?;
-        }
         widths(&self.poster_widths)?;
         within("number of formats", self.formats.len(), 0, 3)?;
         if let Some(board) = &self.storyboard {

@@ -64,7 +64,6 @@ impl<'a> Keyframes<'a> {
     /// `NoDecodableStream`, `TooManyPixels`, `Decode`.
     pub fn new(input: &'a mut Input, request: &'a PicturesRequest) -> Result<Self, Failure> {
         let stream = request.video_stream as usize;
-        input.keep_only(&[stream]);
         let video = input
             .stream(stream)
             .filter(|s| s.is_video())
@@ -106,11 +105,8 @@ impl<'a> Keyframes<'a> {
         !self.request.sequential
     }
 
-    /// Times from t0 that lead to different keyframes: those of the request, else those that the index knows.
+    /// Times from t0 that lead to different keyframes, as far as the index knows.
     pub fn times(&self) -> Vec<i64> {
-        if !self.request.keyframes_us.is_empty() {
-            return self.request.keyframes_us.clone();
-        }
         let known = self.index.iter().filter_map(|entry| micros(entry.time, self.base));
         known.map(|us| us - self.request.t0_us).collect()
     }

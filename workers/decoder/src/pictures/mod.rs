@@ -24,9 +24,6 @@ use crate::source::Reading;
 use canvas::Canvas;
 use keyframes::Keyframes;
 
-/// What FFmpeg may read of the packets of a container with an index before the first keyframe is wanted.
-const HEADER_PROBE: u64 = 200_000;
-
 /// How much was done, for `Done`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -43,12 +40,8 @@ pub struct Counts {
 /// # Errors
 /// Those of [`Input::open`]; `NoDecodableStream`; `Decode` where not one frame can be had; `Encode`.
 pub fn run(socket: File, request: &PicturesRequest, output: &Output) -> Result<Counts, Failure> {
-    let mut limits = request.limits.clone();
-    if !request.keyframes_us.is_empty() {
-        // The container has an index, so its header says what the streams are.
-        limits.probe_bytes = limits.probe_bytes.min(HEADER_PROBE);
-    }
-    let mut input = Input::open(socket, request.size, &limits, Reading::SPARSE)?;
+    let stream = request.video_stream as usize;
+    let mut input = Input::open_for(stream, socket, request.size, &request.limits, Reading::SPARSE)?;
     let mut keyframes = Keyframes::new(&mut input, request)?;
     // Tiles of the frames that were looked at for the poster, so that the storyboard need not read them again.
     let mut tiles: BTreeMap<i64, Canvas> = BTreeMap::new();

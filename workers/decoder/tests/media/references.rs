@@ -47,7 +47,6 @@ fn what_a_source_names_is_never_opened() {
                             sequential: false,
                             tone_map: false,
                             duration_ms: report.duration_ms,
-                            keyframes_us: Vec::new(),
                             poster_widths: vec![320],
                             formats: vec![PictureFormat::Jpeg],
                             storyboard: None,
