@@ -50,7 +50,7 @@ const STARTUP: Duration = Duration::from_secs(120);
 /// A worker's last flush and goodbye, beyond its grace.
 const AFTER_GRACE: Duration = Duration::from_secs(10);
 /// Between two looks at what there is to do.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(2);
 /// Attempt timeout of the calls that provision.
 const ATTEMPT: Duration = Duration::from_secs(10);
 

@@ -167,6 +167,11 @@ impl Catalog {
         Ok(changed == 1)
     }
 
+    /// Whether there are any.
+    pub async fn has_webhooks(&self) -> Result<bool, CatalogError> {
+        Ok(!self.read(Statement::new("SELECT 1 FROM webhook LIMIT 1")).await?.is_empty())
+    }
+
     /// Webhooks whose stream has gone on, those first that have waited longest for their turn.
     pub async fn webhooks_behind(&self, limit: i64) -> Result<Vec<Webhook>, CatalogError> {
         let sql = concat!(

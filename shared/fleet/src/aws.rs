@@ -3,6 +3,8 @@
 //! Guarantees:
 //! - every call has a connect and an attempt timeout (the SDK sets none for reads); callers of long operations override
 //!   them per call with [`timeouts`];
+//! - the SDK's own protection from stalled streams is off: it would look at every call in flight ten times a second, and
+//!   parked receives are always in flight; bodies of S3 are watched where they are read, and resumed, not failed;
 //! - SQS, SNS and S3 retry as the SDK does (standard mode, three attempts); the Data API never retries by itself, since a
 //!   statement whose answer was lost may have been committed: the catalog decides that.
 
@@ -50,6 +52,7 @@ impl Clients {
 
     /// Clients from an SDK configuration made elsewhere (a test's endpoint and credentials).
     pub fn from_sdk(shared: &SdkConfig, config: &Config) -> Self {
+        let shared = &shared.to_builder().stalled_stream_protection(StalledStreamProtectionConfig::disabled()).build();
         let s3 = s3_config(shared);
         let presign = match &config.s3_public_endpoint {
             Some(endpoint) => s3.clone().endpoint_url(endpoint).force_path_style(true),
@@ -68,11 +71,9 @@ impl Clients {
     }
 }
 
-/// Path style where an endpoint is set: `bucket.localhost` does not resolve everywhere. The SDK's own protection from
-/// stalled streams is off: bodies are watched where they are read, and resumed, not failed.
+/// Path style where an endpoint is set: `bucket.localhost` does not resolve everywhere.
 fn s3_config(shared: &SdkConfig) -> aws_sdk_s3::config::Builder {
-    let builder =
-        aws_sdk_s3::config::Builder::from(shared).stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    let builder = aws_sdk_s3::config::Builder::from(shared);
     let own_endpoint =
         shared.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some_and(|url| !url.is_empty());
     if own_endpoint { builder.force_path_style(true) } else { builder }

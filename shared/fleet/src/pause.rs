@@ -45,10 +45,13 @@ impl Paused {
         Ok(())
     }
 
-    /// Reads it again and again. Never ends.
+    /// Reads it again and again while anybody has a gate. Never ends.
     pub async fn follow(self, catalog: Catalog) {
         loop {
             tokio::time::sleep(EVERY).await;
+            if self.0.receiver_count() == 0 {
+                continue;
+            }
             if let Err(error) = self.refresh(&catalog).await {
                 tracing::warn!(%error, "what is paused could not be read: as before");
             }

@@ -407,6 +407,17 @@ pub fn encoder(name: &str) -> Result<*const ffi::AVCodec, Failure> {
     Ok(codec)
 }
 
+/// Finds a decoder by its name.
+pub fn decoder(name: &str) -> Result<*const ffi::AVCodec, Failure> {
+    let c_name = c_string(name)?;
+    // SAFETY: the name ends with a zero.
+    let codec = unsafe { ffi::avcodec_find_decoder_by_name(c_name.as_ptr()) };
+    if codec.is_null() {
+        return Err(Failure::internal(format!("FFmpeg has no decoder {name}")));
+    }
+    Ok(codec)
+}
+
 /// Keeps FFmpeg from filling stderr, which is a pipe: damaged media has something to say for every block.
 pub fn quiet() {
     // SAFETY: sets one integer.

@@ -5,19 +5,25 @@ use std::fs::File;
 use reelfleet_wire::{FailCode, MediaKind, MediaLimits, OutputHeader, Request, WireError, read_request};
 
 use crate::fail::Failure;
+use crate::ff::Codec;
 use crate::input::Input;
 use crate::output::Output;
 use crate::source::{Reading, Source};
 use crate::video::Totals;
 use crate::{audio, ff, index, pictures, probe, still, video};
 
+/// Decoders whose tables are made before anybody needs them: those of what people upload most.
+const WARM: [&str; 7] = ["h264", "hevc", "vp9", "mpeg4", "aac", "mp3float", "ac3"];
+
 /// Makes FFmpeg ready, as far as that can be done without media: a process that forks afterwards saves its children
 /// the trouble.
 pub fn prepare() {
     ff::quiet();
-    for name in ["libx264", "aac"] {
-        // That the encoder is missing is said when a request needs it.
-        let _ = ff::encoder(name);
+    // That one is missing, or wants headers that only media has, is said when a request needs it.
+    let _ = ff::encoder("libx264");
+    let _ = audio::encoder(128_000);
+    for name in WARM {
+        let _ = ff::decoder(name).and_then(Codec::alloc).and_then(|mut codec| codec.open(&[("threads", "1")]));
     }
 }
 

@@ -60,6 +60,7 @@ pub async fn tell(catalog: &Catalog, stream: &str) {
     let webhook = made(catalog, stream).await;
     assert_eq!((webhook.position, webhook.enabled, webhook.is_of_tenant()), (head, true, stream == "ops"));
     let behind = |list: Vec<Webhook>| list.iter().any(|found| found.id == webhook.id);
+    assert!(catalog.has_webhooks().await.unwrap());
     assert!(!behind(catalog.webhooks_behind(100).await.unwrap()), "it begins where the stream stands");
     assert_eq!(catalog.webhooks_of("default", "hooker", 10).await.unwrap().len(), 1);
     assert!(catalog.webhooks_of("other", "hooker", 10).await.unwrap().is_empty());

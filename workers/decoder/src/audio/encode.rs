@@ -56,26 +56,35 @@ pub struct Cut {
 /// Told of each segment; answers whether to stop there.
 pub type OnCut<'c> = &'c mut dyn FnMut(Cut) -> Result<bool, Failure>;
 
+/// FFmpeg's AAC encoder, open, of so many bits per second.
+///
+/// # Errors
+/// `Encode`, `Internal`.
+pub fn codec(bitrate: u32) -> Result<Codec, Failure> {
+    let mut codec = Codec::alloc(ff::encoder("aac")?)?;
+    // SAFETY: a fresh context.
+    unsafe {
+        let c = codec.as_ptr();
+        (*c).sample_rate = AUDIO_RATE as i32;
+        (*c).sample_fmt = ffi::AVSampleFormat::AV_SAMPLE_FMT_FLTP;
+        (*c).bit_rate = i64::from(bitrate);
+        (*c).time_base = ff::ratio(1, AUDIO_RATE as i32);
+        (*c).flags |= ffi::AV_CODEC_FLAG_GLOBAL_HEADER as i32;
+        ffi::av_channel_layout_default(&mut (*c).ch_layout, 2);
+    }
+    // At high rates the cheaper search is the better one: the other spoils single frames of pure tones.
+    let coder = if bitrate >= 96_000 { "fast" } else { "twoloop" };
+    codec
+        .open(&[("profile", "aac_low"), ("threads", "1"), ("aac_coder", coder)])?
+        .map_err(|code| Failure::encode(format!("AAC does not open: {code}")))?;
+    Ok(codec)
+}
+
 impl<'a> Encoder<'a> {
     /// # Errors
     /// `Encode`, `Internal`.
     pub fn open(request: &AudioRequest, output: &'a Output) -> Result<Self, Failure> {
-        let mut codec = Codec::alloc(ff::encoder("aac")?)?;
-        // SAFETY: a fresh context.
-        unsafe {
-            let c = codec.as_ptr();
-            (*c).sample_rate = AUDIO_RATE as i32;
-            (*c).sample_fmt = ffi::AVSampleFormat::AV_SAMPLE_FMT_FLTP;
-            (*c).bit_rate = i64::from(request.bitrate);
-            (*c).time_base = ff::ratio(1, AUDIO_RATE as i32);
-            (*c).flags |= ffi::AV_CODEC_FLAG_GLOBAL_HEADER as i32;
-            ffi::av_channel_layout_default(&mut (*c).ch_layout, 2);
-        }
-        // At high rates the cheaper search is the better one: the other spoils single frames of pure tones.
-        let coder = if request.bitrate >= 96_000 { "fast" } else { "twoloop" };
-        codec
-            .open(&[("profile", "aac_low"), ("threads", "1"), ("aac_coder", coder)])?
-            .map_err(|code| Failure::encode(format!("AAC does not open: {code}")))?;
+        let codec = codec(request.bitrate)?;
         let (body, codecs) = cmaf::audio_header(request.bitrate)?;
         output.write(&OutputHeader::Init { rendition: RENDITION.into(), codecs, width: 0, height: 0 }, &body)?;
         let run_in = request.from_frame.saturating_sub(RUN_IN_FRAMES);

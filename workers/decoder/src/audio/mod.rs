@@ -8,4 +8,5 @@ mod place;
 mod resample;
 mod run;
 
+pub use encode::codec as encoder;
 pub use run::run;

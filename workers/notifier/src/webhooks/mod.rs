@@ -86,6 +86,7 @@ impl Sender {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut at_work: JoinSet<(WebhookId, bool)> = JoinSet::new();
         let mut busy: HashSet<WebhookId> = HashSet::new();
+        let mut any = false;
         loop {
             tokio::select! {
                 biased;
@@ -102,9 +103,16 @@ impl Sender {
                     }
                 }
                 () = news.notified() => {}
-                _ = tick.tick() => {}
+                _ = tick.tick() => match self.catalog.has_webhooks().await {
+                    Ok(some) => any = some,
+                    Err(error) => tracing::warn!(%error, "webhooks can't be looked at now"),
+                },
             }
             beat.tick();
+            // Where there are none no event is looked at for them; a new one hears of what was before it was noticed too.
+            if !any {
+                continue;
+            }
             match self.round(&busy).await {
                 Ok(due) => {
                     for webhook in due.into_iter().take(ENDPOINTS.saturating_sub(at_work.len())) {
