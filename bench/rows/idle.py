@@ -28,10 +28,9 @@ def run(bench):
         resident, proportional = memory_kib(pids)
     told = ", ".join(f"{role} {share:.2f}" for role, share in sorted(each.items(), key=lambda pair: -pair[1]))
     yield Figure("CPU, % of one core", shares, unit="%", goal=at_most(1), note=f"% by role: {told}")
-    yield Figure(
-        "memory of all, resident", resident * 1024, unit="B", goal=at_most(150 << 20),
-        note=f"{len(pids)} processes of one executable; pages that they share counted once: {proportional / 1024:.0f} MiB",
-    )
+    processes = f"{len(pids)} processes of one executable"
+    yield Figure("memory of all, pages that they share counted once (PSS)", proportional * 1024, unit="B", goal=at_most(150 << 20), note=processes)
+    yield Figure("the same, shared pages counted in each (sum of RSS)", resident * 1024, unit="B")
 
 
 def roles(fleet):
