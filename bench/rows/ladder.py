@@ -104,9 +104,11 @@ class Ladder:
         # One measure of every frame; VMAF of every third, which costs a third and moves its mean by a few hundredths for all sides alike.
         measures = "[a0][b0]libvmaf=n_threads=2:n_subsample=3[x];[a1][b1]ssim[y]" if self.newest else "[a1][b1]ssim[y]"
         split = "split=2[a0][a1]" if self.newest else "null[a1]"
+        # Ours says what its colours are, the source does not: without the same words on both, new versions convert one of them.
+        same = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709,settb=1/24,setpts=N"
         graph = (
-            f"[0:v]settb=1/24,setpts=N,format=yuv420p,{split};"
-            f"[1:v]scale={size},format=yuv420p,settb=1/24,setpts=N,{split.replace('a0', 'b0').replace('a1', 'b1')};{measures}"
+            f"[0:v]format=yuv420p,{same},{split};"
+            f"[1:v]scale={size},format=yuv420p,{same},{split.replace('a0', 'b0').replace('a1', 'b1')};{measures}"
         )
         maps = ["-map", "[x]", "-f", "null", "-", "-map", "[y]", "-f", "null", "-"] if self.newest else ["-map", "[y]", "-f", "null", "-"]
         program = self.newest or "ffmpeg"

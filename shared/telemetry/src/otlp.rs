@@ -62,7 +62,7 @@ pub enum TracingError {
         asked: String,
     },
     /// The endpoint is no URL, or a header no header.
-    #[error("OTEL_EXPORTER_OTLP_ENDPOINT: {0}")]
+    #[error(transparent)]
     Exporter(#[from] ExporterBuildError),
     /// `https` needs the machine's root certificates.
     #[error("the machine's root certificates, for the collector's https: {0}")]
