@@ -28,11 +28,20 @@ step 'unit tests, both database engines, the pipeline'
 # All of them, whatever fails: one run tells everything.
 cargo nextest run --locked --workspace --no-fail-fast
 
-# Neither uses more than one core: one beside the other.
-log=$(mktemp)
-scripts/terraform.sh all >"$log" 2>&1 &
+# What follows mostly waits: side by side, each into its own log.
+logs=$(mktemp -d)
+scripts/terraform.sh all >"$logs/terraform" 2>&1 &
 terraform=$!
-trap 'kill "$terraform" 2>/dev/null || true; rm -f "$log"' EXIT
+scripts/image.sh >"$logs/image" 2>&1 &
+image=$!
+trap 'kill "$terraform" "$image" 2>/dev/null || true; rm -rf "$logs"' EXIT
+# told NAME PID: what it printed, and its end.
+told() {
+    local ended=0
+    wait "$2" || ended=$?
+    cat "$logs/$1"
+    [ "$ended" = 0 ]
+}
 
 step 'conformance of the endpoint: boto3 and the aws CLI'
 REELFLEET_LOCAL_BIN=$REELFLEET_BIN PATH=$state/venv/bin:$PATH "$pytest" -q -p no:cacheprovider tests/conformance
@@ -42,12 +51,9 @@ TARGET=moto PATH=$state/venv/bin:$PATH "$pytest" -q -p no:cacheprovider \
     tests/conformance/test_sqs.py tests/conformance/test_sns.py tests/conformance/test_events.py
 
 step 'Terraform: policies, sown mistakes, and applied to our endpoint'
-ended=0
-wait "$terraform" || ended=$?
-cat "$log"
-[ "$ended" = 0 ]
+told terraform "$terraform"
 
 step 'images'
-scripts/image.sh
+told image "$image"
 
 step 'done'
