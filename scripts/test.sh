@@ -26,7 +26,7 @@ scripts/web.sh test
 
 step 'unit tests, both database engines, the pipeline'
 # All of them, whatever fails: one run tells everything.
-cargo nextest run --locked --workspace --no-fail-fast
+cargo nextest run --locked --workspace --no-fail-fast --test-threads $(($(nproc) + 1))
 
 # What follows mostly waits: side by side, each into its own log.
 logs=$(mktemp -d)
