@@ -44,6 +44,8 @@ pub struct ReplayArgs {
 /// A step of processing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Step {
+    /// Look at the source again, and make anew what follows from it
+    Probe,
     /// Plan, encode and publish, in a new generation
     Transcode,
     /// Write the playlists of the present generation
@@ -92,7 +94,9 @@ pub async fn replay(args: ReplayArgs) -> anyhow::Result<()> {
     let deed = operator.deed("replay", &asset.id.to_string(), &json!({ "from": name }));
     operator.catalog.audit(&[deed]).await?;
     match args.from {
-        Step::Transcode => operator.make_anew(&asset).await?,
+        Step::Probe if still => operator.add(&asset, Task::ProbeSource).await?,
+        Step::Probe => operator.make_anew(&asset, Task::ProbeSource).await?,
+        Step::Transcode => operator.make_anew(&asset, Task::PlanRenditions).await?,
         Step::Publish => operator.add(&asset, Task::PublishPlaylist).await?,
         Step::Pictures => operator.add(&asset, Task::RenderThumbnails).await?,
         Step::Metadata => {
@@ -101,7 +105,7 @@ pub async fn replay(args: ReplayArgs) -> anyhow::Result<()> {
             }
         }
     }
-    let what = if still { "its sizes" } else { name.as_str() };
+    let what = if still && args.from == Step::Pictures { "its sizes" } else { name.as_str() };
     eprintln!("{}: again from {what}", asset.id);
     Ok(())
 }
@@ -126,11 +130,11 @@ impl Operator {
     }
 
     /// A new generation, beside the present one.
-    async fn make_anew(&self, asset: &Asset) -> anyhow::Result<()> {
+    async fn make_anew(&self, asset: &Asset, first: impl FnOnce(AssetTask) -> Task) -> anyhow::Result<()> {
         let number = self.catalog.next_generation(&asset.id).await?;
         let job = JobId::from_uuid(self.context.ids.uuid());
         let target = AssetTask { asset: asset.id, generation: u32::try_from(number)? };
-        let first = self.task(asset, job, Task::PlanRenditions(target)).await?;
+        let first = self.task(asset, job, first(target)).await?;
         let remake = Remake { asset: asset.id, job, generation: number, first: &first };
         let queued = Event::JobQueued(JobFact { asset: asset.id, job, code: None });
         let trace = first.envelope.traceparent.clone();

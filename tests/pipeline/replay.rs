@@ -1,16 +1,17 @@
 //! One asset again, and many: what has failed is retried, what is ready is made anew beside itself, by hand or by a
 //! campaign that no upload waits behind.
 
+use std::path::Path;
 use std::time::Duration;
 
-use reelfleet_tests::{Fault, Faulty, Fleet, Options, Stage, Wanted, check};
+use reelfleet_tests::{Fault, Faulty, Fleet, Options, Stage, Wanted, check, ffmpeg, media};
 use serde_json::{Value, json};
 
 use crate::scale::{command, count, film, until_some};
 
-/// The ids of all assets in a state, by their ids.
+/// The ids of all films in a state, by their ids.
 async fn assets(fleet: &Fleet, state: &str) -> Vec<String> {
-    let sql = format!("SELECT id FROM asset WHERE state = '{state}' ORDER BY id");
+    let sql = format!("SELECT id FROM asset WHERE state = '{state}' AND name LIKE '%.mp4' ORDER BY id");
     fleet.clients.rows(&sql).await.into_iter().flatten().collect()
 }
 
@@ -81,18 +82,45 @@ async fn what_failed_is_retried_and_what_is_ready_is_made_anew_beside_itself() {
     );
     until_some(&fleet, &over).await;
     assert!(clients.outputs(&master).await.contains(&master), "the list is back");
+    looked_at_again(&fleet, &film, &one).await;
     campaign(&fleet, &film, &one).await;
     assert_eq!(fleet.stop().await, Some(0));
 }
 
+/// What was recorded of it is wrong: another look finds what is so, and what follows from that is made anew.
+async fn looked_at_again(fleet: &Fleet, film: &Path, one: &str) {
+    let clients = &fleet.clients;
+    let still = media().join("replay-still.jpg");
+    ffmpeg::make(&still, &["-f", "lavfi", "-i", "testsrc2=s=64x48", "-frames:v", "1"]);
+    clients.drop_file("replay/still.jpg", &still).await;
+    let picture = "SELECT id FROM asset WHERE name = 'still.jpg' AND state = 'ready'";
+    until_some(fleet, &format!("SELECT count(*) FROM asset WHERE id = ({picture})")).await;
+    let still = clients.rows(picture).await.remove(0).remove(0);
+    for asset in [one, &still] {
+        let known = format!("SELECT duration_ms, width, height, probe FROM asset WHERE id = '{asset}'");
+        let right = clients.rows(&known).await;
+        clients.rows(&format!("UPDATE asset SET width = 1, probe = '{{}}' WHERE id = '{asset}'")).await;
+        fine(fleet, &["replay", asset, "--from", "probe"]).await;
+        let made = if asset == one { 3 } else { 1 };
+        let over = format!(
+            "SELECT count(*) FROM asset a WHERE id = '{asset}' AND generation = {made} AND width <> 1 AND NOT EXISTS \
+             (SELECT 1 FROM task t WHERE t.asset_id = a.id AND t.state <> 'done')"
+        );
+        until_some(fleet, &over).await;
+        assert_eq!(clients.rows(&known).await, right);
+    }
+    let problems = check(clients, &clients.asset(one).await, &Wanted::new(film, (426, 240))).await;
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
 /// All of them anew, two at a time, while another upload comes.
-async fn campaign(fleet: &Fleet, film: &std::path::Path, one: &str) {
+async fn campaign(fleet: &Fleet, film: &Path, one: &str) {
     let clients = &fleet.clients;
     for name in ["two", "three"] {
         clients.drop_file(&format!("replay/{name}.mp4"), film).await;
     }
     let all =
-        "SELECT CASE WHEN count(*) = 3 AND min(state) = 'ready' AND max(state) = 'ready' THEN 1 ELSE 0 END FROM asset";
+        "SELECT CASE WHEN count(*) = 4 AND min(state) = 'ready' AND max(state) = 'ready' THEN 1 ELSE 0 END FROM asset";
     until_some(fleet, all).await;
     let old = assets(fleet, "ready").await;
     let start = ["backfill", "start", "again", "--older-than", "2100-01-01", "--parallel", "2"];
@@ -110,7 +138,7 @@ async fn campaign(fleet: &Fleet, film: &std::path::Path, one: &str) {
     until_some(fleet, "SELECT count(*) FROM asset WHERE name = 'fresh.mp4' AND state = 'ready'").await;
     until_some(fleet, "SELECT count(*) FROM campaign WHERE state = 'done'").await;
     for asset in &old {
-        generation(fleet, asset, if asset == one { 3 } else { 2 }).await;
+        generation(fleet, asset, if asset == one { 4 } else { 2 }).await;
         let problems = check(clients, &clients.asset(asset).await, &Wanted::new(film, (426, 240))).await;
         assert!(problems.is_empty(), "{}", problems.join("\n"));
     }

@@ -4,8 +4,8 @@
 //! - an asset that waits has one review, made in the transaction of its probe; while it waits no task of it encodes;
 //! - when a review ends, every link to it ends in the same transaction.
 
-use reelfleet_domain::TaskState;
 use reelfleet_domain::approval::OnReject;
+use reelfleet_domain::{AssetState, TaskState};
 use reelfleet_messages::{AssetId, ReviewId};
 
 use crate::Step;
@@ -116,7 +116,7 @@ impl Catalog {
         emissions: &[Emission],
     ) -> Result<(), CatalogError> {
         let mut statements = vec![tasks::settle(step, lease, TaskState::Done)];
-        statements.extend(record_probe(step, lease, probed, reelfleet_domain::AssetState::AwaitingApproval));
+        statements.extend(record_probe(step, lease, probed, AssetState::Uploaded, AssetState::AwaitingApproval));
         statements.push(request(step, &lease.envelope.work.asset(), review)?);
         statements.extend(review_links::open(step, &review.id, review.links));
         statements.extend(tasks::insert(step, next));

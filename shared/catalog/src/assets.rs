@@ -386,11 +386,11 @@ impl Catalog {
         let (job, asset) = (lease.envelope.job.to_string(), lease.envelope.work.asset().to_string());
         match probed.cost.map(|cost| &cost.start) {
             Some(Started::Parked(why)) => {
-                statements.extend(record_probe(step, lease, probed, AssetState::Parked));
+                statements.extend(record_probe(step, lease, probed, AssetState::Uploaded, AssetState::Parked));
                 statements.extend(budgets::park(step, &job, &asset, why));
             }
             started => {
-                statements.extend(record_probe(step, lease, probed, AssetState::Processing));
+                statements.extend(record_probe(step, lease, probed, AssetState::Uploaded, AssetState::Processing));
                 if let Some(Started::On(day)) = started {
                     statements.extend(budgets::take(step, &job, *day));
                 }
@@ -400,6 +400,21 @@ impl Catalog {
         statements.extend(events::emit(step, emissions));
         let settled = tasks::settled(step, &lease.envelope.task);
         self.commit(Atomic { what: "recording a probe", statements, settled }).await
+    }
+
+    /// What a later look at an asset that is ready found, and what is made anew of it; the asset stays ready.
+    pub async fn probed_again(
+        &self,
+        step: &Step,
+        lease: &Lease,
+        probed: &Probed<'_>,
+        next: &tasks::NewTask,
+    ) -> Result<(), CatalogError> {
+        let mut statements = vec![tasks::settle(step, lease, TaskState::Done)];
+        statements.extend(record_probe(step, lease, probed, AssetState::Ready, AssetState::Ready));
+        statements.extend(tasks::insert(step, std::slice::from_ref(next)));
+        let settled = tasks::settled(step, &lease.envelope.task);
+        self.commit(Atomic { what: "recording another probe", statements, settled }).await
     }
 
     /// The newest job of an asset: (id, state, percent).
@@ -417,12 +432,19 @@ impl Catalog {
 }
 
 /// Writes what a probe found and will cost, of an asset that goes on or waits: for a verdict, for a budget.
-pub(crate) fn record_probe(step: &Step, lease: &Lease, probed: &Probed<'_>, state: AssetState) -> Vec<Statement> {
+pub(crate) fn record_probe(
+    step: &Step,
+    lease: &Lease,
+    probed: &Probed<'_>,
+    from: AssetState,
+    to: AssetState,
+) -> Vec<Statement> {
     let recorded = Statement::new(
         "UPDATE asset SET state = :state, media = :media, probe = :probe, duration_ms = :duration, width = :width, height = :height, \
-         version = version + 1, op_id = :op, updated_at = :now WHERE id = :id AND state = 'uploaded'",
+         version = version + 1, op_id = :op, updated_at = :now WHERE id = :id AND state = :from",
     )
-    .text("state", state.as_str())
+    .text("from", from.as_str())
+    .text("state", to.as_str())
     .text("media", probed.media)
     .text("probe", probed.report)
     .with(

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reelfleet_catalog::Catalog;
 use reelfleet_catalog::assets::{Asset, Probed};
 use reelfleet_catalog::costs::{Started, Used};
 use reelfleet_catalog::tasks::NewTask;
+use reelfleet_catalog::{Catalog, Lease};
 use reelfleet_domain::AssetState;
 use reelfleet_domain::policy::{Policy, Refusal, Verdict};
 use reelfleet_domain::price_work::{Amounts, Kind, looked};
@@ -44,13 +44,47 @@ impl Prober {
         let asset = self.asset(attempt).await?;
         let policy = self.context.config.policy(&asset.tenant);
         policy.check_size(asset.size.unsigned_abs()).map_err(WorkError::Refused)?;
-        self.check_room(&asset).await?;
+        let again = asset.state == AssetState::Ready;
+        if !again {
+            self.check_room(&asset).await?;
+        }
         let (report, usage) = Span::child("look at the source").within(self.look(&asset, &policy)).await?;
         attempt.heart.beat();
         let (media, pixels) = facts(&report);
         policy.check_media(media, report.duration_ms, pixels).map_err(WorkError::Refused)?;
-        self.record(attempt, &asset, &report, usage, media).await?;
+        if again {
+            self.record_again(attempt, &asset, &report, usage, media).await?;
+        } else {
+            self.record(attempt, &asset, &report, usage, media).await?;
+        }
         Ok(Worked::Committed)
+    }
+
+    /// A ready asset stays what it is; what follows from another look is made beside it, or in its place if it is a picture.
+    async fn record_again(
+        &self,
+        attempt: &Attempt,
+        asset: &Asset,
+        report: &ProbeReport,
+        usage: Usage,
+        media: &str,
+    ) -> Result<(), WorkError> {
+        let was = asset.media.as_deref().unwrap_or_default();
+        if was != media {
+            let why = format!("it was processed as {was} and is {media} by another look: upload it again");
+            return Err(WorkError::Failed(Refusal::new(ReasonCode::DecodeFailed, why)));
+        }
+        let text = serde_json::to_string(report).map_err(WorkError::again)?;
+        let target = AssetTask { asset: asset.id, generation: attempt.lease.envelope.work.generation() };
+        let next = match report.kind {
+            MediaKind::Image => Task::RenderThumbnails(target),
+            MediaKind::Video | MediaKind::Audio => Task::PlanRenditions(target),
+        };
+        let next = self.task(attempt, next);
+        let (step, lease) = (attempt.step("probed again"), used(attempt, usage));
+        self.catalog.probed_again(&step, &lease, &probed(report, media, &text), &next).await?;
+        tracing::info!(media, container = report.container, "probed again");
+        Ok(())
     }
 
     /// Whether its tenant had room for it when it landed: what came by the API was let in before, what was dropped was not.
@@ -65,10 +99,14 @@ impl Prober {
         room.check(asset.size.unsigned_abs(), &used).map_err(WorkError::Refused)
     }
 
+    /// What has landed, or is ready and is looked at again.
     async fn asset(&self, attempt: &Attempt) -> Result<Asset, WorkError> {
-        let id = attempt.lease.envelope.work.asset();
-        match self.catalog.asset(&id).await? {
+        let work = &attempt.lease.envelope.work;
+        match self.catalog.asset(&work.asset()).await? {
             Some(asset) if asset.state == AssetState::Uploaded => Ok(asset),
+            Some(asset) if asset.state == AssetState::Ready && asset.generation <= i64::from(work.generation()) => {
+                Ok(asset)
+            }
             _ => Err(WorkError::Catalog(reelfleet_catalog::CatalogError::Conflict { what: "probing an asset" })),
         }
     }
@@ -113,19 +151,10 @@ impl Prober {
         media: &str,
     ) -> Result<(), WorkError> {
         let text = serde_json::to_string(report).map_err(WorkError::again)?;
-        let video = report.video.as_ref();
         let known = facts_of(asset.size.unsigned_abs(), report);
         let mut cost = self.context.cost(&self.catalog, &asset.tenant, &known).await?;
-        let amounts = Amounts { cpu_ms: usage.cpu_ms, gets: usage.reads, tasks: 1, ..Amounts::default() };
-        let lease = attempt.lease.having_used(Used { kind: Some(Kind::Probe), model: looked(), amounts });
-        let probed = Probed {
-            media,
-            report: &text,
-            duration_ms: report.duration_ms.and_then(|ms| i64::try_from(ms).ok()),
-            width: video.map(|v| i64::from(v.display_width)),
-            height: video.map(|v| i64::from(v.display_height)),
-            cost: None,
-        };
+        let lease = used(attempt, usage);
+        let probed = probed(report, media, &text);
         let id = asset.id;
         let target = AssetTask { asset: id, generation: 1 };
         let mut next: Vec<NewTask> = Vec::new();
@@ -136,8 +165,8 @@ impl Prober {
             asset: id,
             media: media.to_owned(),
             duration_ms: report.duration_ms,
-            width: video.map(|v| v.display_width),
-            height: video.map(|v| v.display_height),
+            width: report.video.as_ref().map(|v| v.display_width),
+            height: report.video.as_ref().map(|v| v.display_height),
         });
         if let Some(asked) = review::ask(&self.context, &self.catalog, asset, report.duration_ms).await? {
             let probed = Probed { cost: Some(&cost), ..probed };
@@ -202,6 +231,25 @@ impl TaskHandler for Prober {
                 ))),
             }
         })
+    }
+}
+
+/// The lease, with what the look has used.
+fn used(attempt: &Attempt, usage: Usage) -> Lease {
+    let amounts = Amounts { cpu_ms: usage.cpu_ms, gets: usage.reads, tasks: 1, ..Amounts::default() };
+    attempt.lease.having_used(Used { kind: Some(Kind::Probe), model: looked(), amounts })
+}
+
+/// `text`: the report as JSON.
+fn probed<'p>(report: &ProbeReport, media: &'p str, text: &'p str) -> Probed<'p> {
+    let video = report.video.as_ref();
+    Probed {
+        media,
+        report: text,
+        duration_ms: report.duration_ms.and_then(|ms| i64::try_from(ms).ok()),
+        width: video.map(|v| i64::from(v.display_width)),
+        height: video.map(|v| i64::from(v.display_height)),
+        cost: None,
     }
 }
 
