@@ -6,6 +6,7 @@ mod api;
 mod approval;
 mod browser;
 mod chaos;
+mod copies;
 mod crash;
 mod dead_letters;
 mod deletion;

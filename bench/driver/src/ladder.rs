@@ -9,9 +9,12 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use reelfleet_domain::{chunks, plan};
+use reelfleet_domain::{
+    chunks,
+    plan::{self, copied_chunks},
+};
 use reelfleet_media::wire::{
-    AudioRequest, EncodeRequest, IndexReport, MediaLimits, OutputHeader, ProbeReport, Request, Rung,
+    AudioRequest, CopySpec, EncodeRequest, IndexReport, MediaLimits, OutputHeader, ProbeReport, Request, Rung,
 };
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -43,6 +46,9 @@ pub struct LadderArgs {
     /// Chunks at work at once.
     #[arg(long, default_value_t = 1)]
     workers: usize,
+    /// Copy the first rung, cut as the product would.
+    #[arg(long, conflicts_with = "chunks")]
+    copy: bool,
     #[arg(long, default_value = "veryfast")]
     preset: String,
     #[arg(long)]
@@ -127,10 +133,17 @@ pub async fn ladder(maker: &Maker, args: &LadderArgs) -> anyhow::Result<Value> {
     let began = Instant::now();
     let report = maker.probe(&file).await?;
     let duration_us = i64::try_from(report.duration_ms.unwrap_or(0))? * 1000;
-    let keyframes = match args.chunks {
-        Some(_) => index(maker, &file).await?.keyframes_us,
-        None => Vec::new(),
-    };
+    let (mut keyframes, mut cuts_us, mut copied) = (Vec::new(), Vec::new(), None);
+    if args.chunks.is_some() || args.copy {
+        let index = index(maker, &file).await?;
+        if args.copy {
+            let (last_us, copy) = index.last_us.zip(index.copy.as_ref()).context("it is of no kind that is copied")?;
+            let plan = copied_chunks(last_us, &copy.keyframes_us).context("its keyframes are too far apart")?;
+            cuts_us = plan.into_iter().flat_map(|part| part.cuts_us.into_iter().chain(part.chunk.end_us)).collect();
+            copied = Some(CopySpec { delay_us: index.reorder_us });
+        }
+        keyframes = index.keyframes_us;
+    }
     let spans = spans(args.chunks, duration_us, &keyframes);
     let rungs = chosen(&report, &args.wanted)?;
     let video = report.video.as_ref().context("the source has no pictures")?;
@@ -150,6 +163,8 @@ pub async fn ladder(maker: &Maker, args: &LadderArgs) -> anyhow::Result<Value> {
             stop_after_ms: None,
             run_ms: plan::RUN_MS,
             segment_ms: plan::SEGMENT_MS,
+            cuts_us: cuts_us.clone(),
+            copy: copied,
             rungs: rungs.clone(),
             preset: args.preset.clone(),
             rotation: video.rotation,

@@ -1,6 +1,6 @@
 //! Falling back: what was planned in chunks goes on as one chain, or is made anew.
 //!
-//! Guarantee: only the publisher falls back, under its lease, so nothing that a playlist names is ever taken away: runs
+//! Guarantee: only the publisher falls back to a chain, under its lease, so nothing that a playlist names is ever taken away: runs
 //! behind the kept one are forgotten in the transaction that calls off the tasks which made them, and their objects
 //! become garbage like a loser's.
 
@@ -74,8 +74,8 @@ impl Catalog {
         self.commit(Atomic { what: "falling back to a chain", statements, settled }).await
     }
 
-    /// Gives up a generation whose published beginning is wrong and starts the next: the old job is called off, the new
-    /// one begins with `next`. `lease` is the old job's publisher, which ends.
+    /// Gives up a generation whose published beginning is wrong, or that can't be made as it was planned, and starts the next:
+    /// the old job is called off, the new one begins with `next`. `lease` is of the old job's task that found it, which ends.
     pub async fn regenerate(
         &self,
         step: &Step,

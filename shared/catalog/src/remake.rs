@@ -50,6 +50,14 @@ impl Catalog {
         rows.first().map_or(Ok(None), |row| row.opt_text(0))
     }
 
+    /// The plan of another generation, by its number.
+    pub async fn plan_of(&self, asset: &AssetId, generation: i64) -> Result<Option<String>, CatalogError> {
+        let sql = "SELECT plan FROM job WHERE asset_id = :asset AND generation = :generation";
+        let statement = Statement::new(sql).text("asset", asset.to_string()).int("generation", generation);
+        let rows = self.read(statement).await?;
+        rows.first().map_or(Ok(None), |row| row.opt_text(0))
+    }
+
     /// Starts it. Conflict: the asset is not ready, or a newer generation of it is being made. `more`: what changes with it.
     pub async fn remake(
         &self,

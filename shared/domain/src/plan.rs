@@ -67,6 +67,55 @@ pub fn chunks(duration_us: i64, keyframes_us: &[i64]) -> Vec<Chunk> {
     borders.iter().zip(ends).map(|(start_us, end_us)| Chunk { start_us: *start_us, end_us }).collect()
 }
 
+/// A chunk of which one rendition is copied, and the ends of its segments but the last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopiedChunk {
+    /// Its span.
+    pub chunk: Chunk,
+    /// Within the span, ascending; each is the time of a keyframe.
+    pub cuts_us: Vec<i64>,
+}
+
+/// Cuts an asset of which one rendition is copied: every segment begins with one of its keyframes, which are at
+/// `keyframes_us` (all of them, sorted, its first picture the first); its last picture is at `last_us`. `None`: they are too far apart for that.
+pub fn copied_chunks(last_us: i64, keyframes_us: &[i64]) -> Option<Vec<CopiedChunk>> {
+    let cuts = copied_cuts(last_us, keyframes_us)?;
+    let full = CHUNK_US.max(last_us / MAX_CHUNKS);
+    let (mut length, mut start, mut plan) = (FIRST_CHUNK_US, 0, Vec::new());
+    let mut cuts_us = Vec::new();
+    for cut in cuts {
+        // A last chunk that is shorter than half of what was asked joins the one before it.
+        if cut - start < length || cut + length / 2 >= last_us {
+            cuts_us.push(cut);
+            continue;
+        }
+        let chunk = Chunk { start_us: start, end_us: Some(cut) };
+        plan.push(CopiedChunk { chunk, cuts_us: std::mem::take(&mut cuts_us) });
+        (start, length) = (cut, (length * 2).min(full));
+    }
+    plan.push(CopiedChunk { chunk: Chunk { start_us: start, end_us: None }, cuts_us });
+    Some(plan)
+}
+
+/// Where segments begin, but the first: at the keyframe nearest to what is wanted.
+fn copied_cuts(last_us: i64, keyframes_us: &[i64]) -> Option<Vec<i64>> {
+    const SEGMENT_US: i64 = SEGMENT_MS as i64 * 1_000;
+    const LONGEST_US: i64 = TARGET_DURATION_S as i64 * 1_000_000;
+    const REST_US: i64 = MIN_REST_MS as i64 * 1_000;
+    let (mut start, mut wanted, mut cuts) = (*keyframes_us.first()?, FIRST_CHUNK_US, Vec::new());
+    loop {
+        let later = keyframes_us.partition_point(|time| *time <= start);
+        let reach = keyframes_us[later..].iter().take_while(|time| **time - start <= LONGEST_US);
+        match reach.min_by_key(|time| (*time - start - wanted).abs()) {
+            // The last picture is shown for a while, and a rest is not worth a segment.
+            Some(cut) if last_us - cut >= REST_US => (start, wanted) = (*cut, SEGMENT_US),
+            _ if last_us - start < LONGEST_US + REST_US => return Some(cuts),
+            _ => return None,
+        }
+        cuts.push(start);
+    }
+}
+
 /// The first keyframe at or after `wanted`; where the next is more than three chunks away there is none worth
 /// waiting for, and seeking would decode far too much: the chunk then ends at that keyframe all the same, since
 /// decoding again from the keyframe before costs more than a longer chunk.
@@ -118,7 +167,40 @@ mod tests {
         assert_eq!(chunks(0, &[]), [Chunk { start_us: 0, end_us: None }]);
     }
 
+    #[test]
+    fn what_is_copied_is_cut_at_keyframes_alone() {
+        let keyframes: Vec<i64> = (0..300).map(|i| i * 2_000_000).collect();
+        let plan = copied_chunks(599_960_000, &keyframes).unwrap();
+        let ends: Vec<_> = plan.iter().take(4).map(|part| part.chunk.end_us.unwrap()).collect();
+        assert_eq!(ends, [2_000_000, 6_000_000, 14_000_000, 30_000_000]);
+        assert_eq!(plan[2].cuts_us, [10_000_000]);
+        let one = CopiedChunk { chunk: Chunk { start_us: 0, end_us: None }, cuts_us: Vec::new() };
+        assert_eq!(copied_chunks(900_000, &[0]).unwrap(), [one]);
+        assert_eq!(copied_chunks(60_000_000, &[0]), None, "one keyframe is not enough");
+        assert_eq!(copied_chunks(20_000_000, &[0, 10_000_000]), None, "too far apart");
+        assert_eq!(copied_chunks(2_000_000, &[]), None);
+    }
+
     proptest! {
+        #[test]
+        fn what_is_copied_covers_time_once(first in 0i64..100_000, gaps in proptest::collection::vec(10_000i64..6_000_000, 0..300), rest in 0i64..5_000_000) {
+            let keyframes: Vec<i64> = std::iter::once(first).chain(gaps.iter().scan(first, |at, gap| { *at += gap; Some(*at) })).collect();
+            let last = keyframes[keyframes.len() - 1] + rest;
+            let plan = copied_chunks(last, &keyframes).unwrap();
+            let mut borders = vec![0];
+            for (i, part) in plan.iter().enumerate() {
+                prop_assert_eq!(part.chunk.start_us, borders[borders.len() - 1]);
+                borders.extend(part.cuts_us.iter().copied().chain(part.chunk.end_us));
+                prop_assert_eq!(part.chunk.end_us.is_none(), i + 1 == plan.len());
+            }
+            prop_assert!(borders.iter().skip(1).all(|border| keyframes.contains(border)));
+            borders[0] = first;
+            prop_assert!(last - borders[borders.len() - 1] < 6_500_000);
+            for pair in borders.windows(2) {
+                prop_assert!(pair[0] < pair[1] && pair[1] - pair[0] <= 6_000_000);
+            }
+        }
+
         #[test]
         fn chunks_cover_time_once(duration in 0i64..20_000_000_000, gaps in proptest::collection::vec(10_000i64..60_000_000, 0..300)) {
             let keyframes: Vec<i64> = gaps.iter().scan(0, |at, gap| { *at += gap; Some(*at) }).collect();

@@ -77,6 +77,9 @@ pub struct Config {
     /// Limits of tenants, as JSON, `*` for all: {"*": {"stored_bytes": 10000000000}, "press": {"max_seconds": 600}}
     #[arg(long, env = "REELFLEET_TENANT_LIMITS", default_value = "{}")]
     pub tenant_limits: TenantLimits,
+    /// Whether a source that browsers play as it is becomes the top rendition without being encoded
+    #[arg(long, env = "REELFLEET_STREAM_COPY", default_value_t = true, action = clap::ArgAction::Set)]
+    pub stream_copy: bool,
     /// A file of prices like schema/prices.json [default: list prices of one region, as of its date]
     #[arg(long, env = "REELFLEET_PRICES", value_name = "FILE", default_value = "", hide_default_value = true, value_parser = prices)]
     pub prices: Prices,

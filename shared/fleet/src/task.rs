@@ -435,7 +435,14 @@ mod tests {
         let topology: serde_json::Value = serde_json::from_str(include_str!("../../../schema/topology.json")).unwrap();
         let limit = |queue: &str| topology["queues"][queue]["task_limit_seconds"].as_u64().unwrap();
         let asset = AssetTask { asset: AssetId::from_uuid(uuid::Uuid::nil()), generation: 1 };
-        let chunk = |chunk| ChunkTask { asset: asset.asset, generation: 1, chunk, start_us: 0, end_us: None };
+        let chunk = |chunk| ChunkTask {
+            asset: asset.asset,
+            generation: 1,
+            chunk,
+            start_us: 0,
+            end_us: None,
+            cuts_us: Vec::new(),
+        };
         for task in [
             Task::ProbeSource(asset.clone()),
             Task::PlanRenditions(asset.clone()),

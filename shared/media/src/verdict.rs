@@ -68,7 +68,9 @@ fn refused(code: FailCode, detail: String) -> Verdict {
         FailCode::TypeNotAllowed => ReasonCode::TypeNotAllowed,
         FailCode::Empty => ReasonCode::Empty,
         FailCode::SourceChanged => return replaced(),
-        FailCode::SourceRead | FailCode::Internal => return Verdict::Again { why: detail, exit: None },
+        FailCode::SourceRead | FailCode::NotCopyable | FailCode::Internal => {
+            return Verdict::Again { why: detail, exit: None };
+        }
         // The same bytes give the same error: no other attempt will fare better.
         FailCode::Decode | FailCode::Encode => return Verdict::Fail(Refusal::new(ReasonCode::DecodeFailed, detail)),
     };

@@ -103,6 +103,8 @@ fn encode(size: u64) -> Request {
         stop_after_ms: None,
         run_ms: 4000,
         segment_ms: 2000,
+        cuts_us: Vec::new(),
+        copy: None,
         rungs: vec![Rung {
             name: "180p".into(),
             width: 320,

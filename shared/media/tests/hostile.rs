@@ -222,6 +222,8 @@ fn encode(size: u64, report: &ProbeReport, index: &IndexReport) -> Request {
         stop_after_ms: Some(if index.seekable { plan::CHAIN_BUDGET_MS } else { 0 }),
         run_ms: if index.seekable { plan::RUN_MS } else { 8_000 },
         segment_ms: plan::SEGMENT_MS,
+        cuts_us: Vec::new(),
+        copy: None,
         rungs: rungs.collect(),
         preset: "veryfast".into(),
         rotation: video.rotation,

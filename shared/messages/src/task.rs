@@ -61,6 +61,9 @@ pub struct ChunkTask {
     /// The instant after its last; open-ended if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_us: Option<i64>,
+    /// Where a rendition is copied: the ends of its segments but the last, microseconds from the asset's zero.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cuts_us: Vec<i64>,
 }
 
 /// The queue that a task lies on. Names as in `reelfleet-<name>`.
@@ -244,6 +247,7 @@ mod tests {
                 chunk: 4,
                 start_us: 10,
                 end_us: None,
+                cuts_us: vec![11],
             }),
         };
         let text = envelope.to_json();

@@ -73,21 +73,31 @@ fn parameter_sets(headers: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Failure> {
     }
 }
 
+/// The decoder configuration out of the global headers of the encoder.
+///
+/// # Errors
+/// `Encode` where they hold no parameter sets.
+pub fn configuration(headers: &[u8]) -> Result<Avcc, Failure> {
+    let (sps, pps) = parameter_sets(headers)?;
+    Avcc::new(&sps, &pps).map_err(boxed)
+}
+
 /// The header of an H.264 track and its codec string (RFC 6381). `delay` is that of its segments, in ticks.
 ///
 /// # Errors
-/// `Encode` where `headers` hold no parameter sets.
+/// `Internal`.
 pub fn video_header(
-    headers: &[u8],
+    avcc: Avcc,
     width: u16,
     height: u16,
     color: Color,
     bitrate: u32,
     delay: u64,
 ) -> Result<(Vec<u8>, String), Failure> {
-    let (sps, pps) = parameter_sets(headers)?;
-    let codecs = format!("avc1.{:02x}{:02x}{:02x}", sps[1], sps[2], sps[3]);
-    let avcc = Avcc::new(&sps, &pps).map_err(boxed)?;
+    let codecs = format!(
+        "avc1.{:02x}{:02x}{:02x}",
+        avcc.avc_profile_indication, avcc.profile_compatibility, avcc.avc_level_indication
+    );
     let entry = Codec::Avc1(Avc1 {
         visual: Visual { data_reference_index: 1, width, height, ..Visual::default() },
         avcc,

@@ -180,15 +180,18 @@ impl Packet {
     }
 
     pub fn is_encrypted(&self) -> bool {
+        self.has(ffi::AVPacketSideDataType::AV_PKT_DATA_ENCRYPTION_INFO)
+    }
+
+    /// From it on the stream's parameters are others.
+    pub fn has_other_parameters(&self) -> bool {
+        self.has(ffi::AVPacketSideDataType::AV_PKT_DATA_NEW_EXTRADATA)
+            || self.has(ffi::AVPacketSideDataType::AV_PKT_DATA_PARAM_CHANGE)
+    }
+
+    fn has(&self, kind: ffi::AVPacketSideDataType) -> bool {
         // SAFETY: valid while `self` lives; only the pointer is looked at.
-        unsafe {
-            !ffi::av_packet_get_side_data(
-                self.0,
-                ffi::AVPacketSideDataType::AV_PKT_DATA_ENCRYPTION_INFO,
-                ptr::null_mut(),
-            )
-            .is_null()
-        }
+        unsafe { !ffi::av_packet_get_side_data(self.0, kind, ptr::null_mut()).is_null() }
     }
 
     pub fn data(&self) -> &[u8] {

@@ -6,16 +6,19 @@
 #![allow(unsafe_code)]
 
 use ffmpeg_next::ffi;
-use reelfleet_wire::{IndexReport, MAX_KEYFRAMES};
+use reelfleet_wire::{Copyable, IndexReport, MAX_KEYFRAMES};
 
 use crate::fail::Failure;
 use crate::ff::{Packet, micros};
 use crate::input::{Input, Next};
 use crate::probe::first_times;
+use crate::video::copy::configuration;
 
 /// Entries looked at: 12 hours at 240 frames per second.
 const MOST_ENTRIES: i32 = 12 * 3600 * 240;
 
+/// Bits per second are counted over so much at the least (microseconds).
+const PEAK_US: i64 = 4_000_000;
 /// A picture is shown at most so long after it is decoded.
 const MOST_APART_US: i64 = 1_000_000;
 
@@ -169,13 +172,57 @@ pub fn index(input: &mut Input, video: usize, t0_us: i64) -> Result<IndexReport,
         // A fragmented MP4 or a recording that was never finished: the index knows the beginning only.
         return Ok(IndexReport { seekable: seeks_by_time(input, video)?, ..IndexReport::default() });
     }
+    let copy = first_key
+        .filter(|_| kind == Kind::EveryPacket && !input.is_fragmented())
+        .and_then(|(dts, pts)| copyable(input, video, &all, pts.checked_sub(dts)?, t0_us));
     Ok(IndexReport {
         seekable: !keyframes.is_empty(),
         keyframes_us: thin(keyframes, MAX_KEYFRAMES),
         packets: (kind == Kind::EveryPacket && !input.is_fragmented()).then_some(packets),
         reorder_us: micros(reorder, base).unwrap_or(0),
         last_us: last,
+        copy,
     })
+}
+
+/// Whether the packets that the index names might be copied, and how dense they are at the most. Where no picture is shown
+/// before its keyframe, as only then it can be, every keyframe waits like the first: for `delay`.
+fn copyable(input: &Input, video: usize, all: &[Entry], delay: i64, t0_us: i64) -> Option<Copyable> {
+    let stream = input.stream(video).filter(|stream| configuration(stream).is_some())?;
+    let (base, size) = (stream.time_base(), i64::try_from(input.watch().size()).ok()?);
+    let known = |e: &Entry| e.size > 0 && !e.hidden && e.pos.checked_add(e.size).is_some_and(|end| end <= size);
+    if !all.iter().all(known) || !all.first().is_some_and(|first| first.key) {
+        return None;
+    }
+    // (Time in µs, bytes before it) of each keyframe, and of the end.
+    let mut bytes = 0u64;
+    let mut keys = Vec::new();
+    for entry in all {
+        if entry.key {
+            keys.push((micros(entry.time.checked_add(delay)?, base)? - t0_us, bytes));
+        }
+        bytes = bytes.saturating_add(entry.size.unsigned_abs());
+    }
+    let keyframes_us: Vec<i64> = keys.iter().map(|(time, _)| *time).collect();
+    if keyframes_us.len() > MAX_KEYFRAMES / 2 || !keyframes_us.is_sorted() {
+        return None;
+    }
+    let last = all.iter().map(|entry| entry.time).max()?.checked_add(delay)?;
+    keys.push((micros(last, base)? - t0_us, bytes));
+    let mut peak_bps = 0;
+    let mut behind = 0;
+    for (from, before) in &keys {
+        while behind + 1 < keys.len() && keys[behind].0 - from < PEAK_US {
+            behind += 1;
+        }
+        let (to, until) = keys[behind];
+        // What is left at the end is part of what came before.
+        let span = u64::try_from(to - from).unwrap_or(0);
+        if span >= PEAK_US.unsigned_abs() / 2 {
+            peak_bps = peak_bps.max(until.saturating_sub(*before).saturating_mul(8_000_000) / span);
+        }
+    }
+    Some(Copyable { peak_bps, keyframes_us })
 }
 
 /// Whether the index reaches to the end, or as near as the last keyframe may be.

@@ -385,6 +385,32 @@ impl Stream<'_> {
         self.disposition() & aside != 0
     }
 
+    /// H.264 of 8 bits, 4:2:0, limited range, square pixels.
+    pub fn is_plain_h264(&self) -> bool {
+        // SAFETY: valid while the input lives; enums are read as numbers.
+        unsafe {
+            let par = self.parameters();
+            let sar = (*par).sample_aspect_ratio;
+            raw!((*par).codec_id) == ffi::AVCodecID::AV_CODEC_ID_H264 as c_int
+                && (*par).format == ffi::AVPixelFormat::AV_PIX_FMT_YUV420P as c_int
+                && raw!((*par).color_range) != ffi::AVColorRange::AVCOL_RANGE_JPEG as c_int
+                && (sar.num <= 0 || sar.num == sar.den)
+        }
+    }
+
+    /// The codec's parameters, as the container has them.
+    pub fn extradata(&self) -> &[u8] {
+        // SAFETY: FFmpeg keeps `extradata` readable for `extradata_size` bytes while the input lives.
+        unsafe {
+            let par = self.parameters();
+            let size = usize::try_from((*par).extradata_size).unwrap_or(0);
+            if (*par).extradata.is_null() || size == 0 {
+                return &[];
+            }
+            std::slice::from_raw_parts((*par).extradata, size)
+        }
+    }
+
     fn kind(&self) -> c_int {
         // SAFETY: valid while the input lives.
         unsafe { raw!((*self.parameters()).codec_type) }

@@ -14,8 +14,10 @@ use reelfleet_domain::price_work::{self, Amounts, Kind, Pictures};
 use reelfleet_domain::{plan, progress};
 use reelfleet_events::Advance;
 use reelfleet_fleet::{Attempt, WorkError, Worked};
-use reelfleet_media::wire::{AudioRequest, EncodeRequest, MediaLimits, OutputHeader, Request, RunEndReport, Rung};
-use reelfleet_media::{Clocks, Session, Usage};
+use reelfleet_media::wire::{
+    AudioRequest, CopySpec, EncodeRequest, FailCode, MediaLimits, OutputHeader, Request, RunEndReport, Rung,
+};
+use reelfleet_media::{Clocks, DecodeError, Session, Usage};
 use reelfleet_messages::TaskId;
 use reelfleet_messages::task::ChunkTask;
 use reelfleet_telemetry::{EncodeFinished, trace};
@@ -91,6 +93,8 @@ impl Transcoder {
             stop_after_ms: Some(if opens && video.sequential { 0 } else { budget_ms }),
             run_ms: if video.sequential { CHAIN_RUN_MS } else { plan::RUN_MS },
             segment_ms: plan::SEGMENT_MS,
+            cuts_us: chunk.cuts_us.iter().copied().filter(|cut| *cut > start_us).collect(),
+            copy: video.copy_delay_us.map(|delay_us| CopySpec { delay_us }),
             rungs: video.rungs.iter().map(rung).collect(),
             preset: PRESET.to_owned(),
             rotation: video.rotation,
@@ -109,7 +113,7 @@ impl Transcoder {
             bytes_per_s: asset.size as f64 / seconds,
         };
         let mut span = self.span(&asset, &job, "video", chunk, last.as_ref())?;
-        span.pictures = Some((pictures, &video.rungs));
+        span.pictures = Some((pictures, video.encoded()));
         self.encode(attempt, &span, Request::Encode(request)).await
     }
 
@@ -182,7 +186,15 @@ impl Transcoder {
         let mut ended: Option<RunEndReport> = None;
         let (mut run, mut began) = (span.run, Instant::now());
         let mut making = part(run);
-        while let Some(output) = session.next().await.map_err(Verdict::from)? {
+        loop {
+            let output = match session.next().await {
+                Ok(Some(output)) => output,
+                Ok(None) => break,
+                Err(DecodeError::Refused { code: FailCode::NotCopyable, detail }) => {
+                    return self.encode_instead(attempt, span.asset, &detail).await;
+                }
+                Err(error) => return Err(Verdict::from(error).into()),
+            };
             attempt.heart.beat();
             if matches!(output.header, OutputHeader::Segment(_))
                 && let Some(report) = ended.take()

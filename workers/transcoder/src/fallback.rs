@@ -1,17 +1,20 @@
 //! Falling back: where chunks do not fit together, one chain that decodes from the beginning makes the rest; where the
-//! chain does not fit either, what is published is wrong, and a new generation is made.
+//! chain does not fit either, what is published is wrong, and a new generation is made. So it is where a stream that was to
+//! be copied turns out to be none that can.
 //!
-//! Guarantee: the proved beginning is never touched. Only the publisher falls back, so nobody publishes meanwhile. A job
-//! falls back once, and a generation that is made because of it is a chain from its beginning, so this ends.
+//! Guarantee: the proved beginning is never touched. Only the publisher falls back to a chain, so nobody publishes meanwhile. A
+//! job falls back once; a generation after one that copied does not copy, and one after one that did not is a chain from its
+//! beginning, so this ends.
 
 use reelfleet_catalog::assets::Asset;
 use reelfleet_catalog::fallback::Fallback;
 use reelfleet_catalog::jobs::Job;
 use reelfleet_catalog::runs::Run;
 use reelfleet_domain::joint::Misfit;
-use reelfleet_domain::retry;
-use reelfleet_fleet::{Attempt, WorkError};
-use reelfleet_messages::event::JobFact;
+use reelfleet_domain::policy::Refusal;
+use reelfleet_domain::{AssetState, retry};
+use reelfleet_fleet::{Attempt, WorkError, Worked};
+use reelfleet_messages::event::{JobFact, ReasonCode};
 use reelfleet_messages::task::{AssetTask, ChunkTask, Task};
 use reelfleet_messages::{Event, JobId};
 
@@ -50,6 +53,7 @@ impl Transcoder {
             chunk,
             start_us: last.end_us,
             end_us: None,
+            cuts_us: Vec::new(),
         });
         let seconds = job.total_us.saturating_sub(last.end_us).max(0) as f64 / 1e6;
         let cost = retry::encode_cost_s(seconds, video.pixels_per_s());
@@ -59,12 +63,27 @@ impl Transcoder {
         Ok(self.catalog.fall_back(&attempt.step("fallback"), &attempt.lease, &fallback).await?)
     }
 
-    /// Starts the next generation: planned anew, as a chain from its beginning.
-    pub(crate) async fn regenerate(&self, attempt: &Attempt, asset: &Asset, misfit: Misfit) -> Result<(), WorkError> {
+    /// Makes anew, without copying, what was to be copied and can't be.
+    pub(crate) async fn encode_instead(
+        &self,
+        attempt: &Attempt,
+        asset: &Asset,
+        why: &str,
+    ) -> Result<Worked, WorkError> {
+        self.regenerate(attempt, asset, &format!("its stream can't be copied: {why}")).await?;
+        Ok(Worked::Committed)
+    }
+
+    /// Starts the next generation, which is planned anew.
+    pub(crate) async fn regenerate(&self, attempt: &Attempt, asset: &Asset, why: &str) -> Result<(), WorkError> {
+        if asset.state == AssetState::Ready {
+            let why = format!("it was made anew and is wrong ({why}): the present generation stays");
+            return Err(WorkError::Failed(Refusal::new(ReasonCode::DecodeFailed, why)));
+        }
         let old = attempt.lease.envelope.job;
         let job = JobId::from_uuid(self.context.ids.uuid());
         let generation = attempt.lease.envelope.work.generation() + 1;
-        tracing::warn!(generation, %job, "what is published is wrong ({misfit}): it is made anew");
+        tracing::warn!(generation, %job, "it is made anew: {why}");
         let target = AssetTask { asset: asset.id, generation };
         let next = [Task::PlanRenditions(target.clone()), Task::RenderThumbnails(target)].map(|work| {
             let mut task = self.new_task(attempt, work, SMALL_COST_S, None, true);

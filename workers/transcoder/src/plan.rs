@@ -6,7 +6,7 @@ use reelfleet_catalog::Lease;
 use reelfleet_catalog::assets::Asset;
 use reelfleet_catalog::costs::Used;
 use reelfleet_catalog::tasks::NewTask;
-use reelfleet_domain::plan::{Chunk, chunks};
+use reelfleet_domain::plan::{Chunk, CopiedChunk, chunks, copied_chunks};
 use reelfleet_domain::policy::{Refusal, Verdict};
 use reelfleet_domain::price_work::{Amounts, Kind, looked};
 use reelfleet_domain::{AssetState, Rung, ladder, retry};
@@ -43,12 +43,19 @@ impl Transcoder {
         let duration_us = duration_us(&probe, index.as_ref());
         let video =
             probe.video.as_ref().zip(index.as_ref()).map(|(stream, index)| video_recipe(stream, index, duration_us));
-        let misled = self.misled(&asset).await?;
+        let Earlier { misled, may_copy } = self.earlier(&asset).await?;
         let video = video.map(|video| VideoRecipe { sequential: video.sequential || misled, misled, ..video });
-        let spans = match (&video, &index) {
-            (Some(video), _) if video.sequential => vec![Chunk { start_us: 0, end_us: None }],
-            (Some(_), Some(index)) => chunks(duration_us, &index.keyframes_us),
-            _ => Vec::new(),
+        let copied = match (&video, &probe.video, &index) {
+            (Some(video), Some(stream), Some(index)) if may_copy => copied(video, stream, index),
+            _ => None,
+        };
+        let (video, spans) = match (video, &index, copied) {
+            (Some(video), _, _) if video.sequential => (Some(video), vec![open(Chunk { start_us: 0, end_us: None })]),
+            (Some(_), _, Some((video, spans))) => (Some(video), spans),
+            (Some(video), Some(index), None) => {
+                (Some(video), chunks(duration_us, &index.keyframes_us).into_iter().map(open).collect())
+            }
+            _ => (None, Vec::new()),
         };
         let recipe = Recipe {
             t0_us: probe.start_us,
@@ -77,15 +84,23 @@ impl Transcoder {
         Ok(Worked::Committed)
     }
 
-    /// Whether the index misled an earlier generation: what is not yet ready is made anew only because of that; what is,
-    /// because somebody wants it so, and the plan of the present generation knows.
-    async fn misled(&self, asset: &Asset) -> Result<bool, WorkError> {
-        if asset.state != AssetState::Ready {
-            return Ok(asset.generation > 1);
+    /// What earlier generations teach: what is not yet ready is made anew only because one could not be copied, or its index
+    /// misled it; what is, because somebody wants it so, and the plan of the present generation knows.
+    async fn earlier(&self, asset: &Asset) -> Result<Earlier, WorkError> {
+        let video = |plan: Option<String>| {
+            plan.and_then(|plan| Recipe::read(Some(&plan)).ok()).and_then(|recipe| recipe.video).unwrap_or_default()
+        };
+        let allowed = self.context.config.stream_copy;
+        if asset.state == AssetState::Ready {
+            let present = video(self.catalog.present_plan(&asset.id).await?);
+            let misled = present.misled || present.seam.is_some();
+            return Ok(Earlier { misled, may_copy: allowed && present.copy_delay_us.is_some() });
         }
-        let plan = self.catalog.present_plan(&asset.id).await?;
-        let present = plan.and_then(|plan| Recipe::read(Some(&plan)).ok()).and_then(|recipe| recipe.video);
-        Ok(present.is_some_and(|video| video.misled || video.seam.is_some()))
+        if asset.generation == 1 {
+            return Ok(Earlier { misled: false, may_copy: allowed });
+        }
+        let before = video(self.catalog.plan_of(&asset.id, asset.generation - 1).await?);
+        Ok(Earlier { misled: before.copy_delay_us.is_none(), may_copy: false })
     }
 
     async fn index(&self, asset: &Asset) -> Result<(IndexReport, Usage), WorkError> {
@@ -107,7 +122,7 @@ impl Transcoder {
         lease: &Lease,
         asset: &Asset,
         recipe: &Recipe,
-        spans: &[Chunk],
+        spans: &[CopiedChunk],
         duration_us: i64,
     ) -> Result<(), WorkError> {
         let id = asset.id;
@@ -115,18 +130,19 @@ impl Transcoder {
         let publish = Task::PublishPlaylist(AssetTask { asset: id, generation });
         let publish = self.new_task(attempt, publish, 0.5, None, false);
         let mut encode = Vec::new();
-        let chunk_task = |chunk: usize, span: &Chunk| ChunkTask {
+        let chunk_task = |chunk: usize, span: &Chunk, cuts: &[i64]| ChunkTask {
             asset: id,
             generation,
             chunk: u32::try_from(chunk).unwrap_or(u32::MAX),
             start_us: span.start_us,
             end_us: span.end_us,
+            cuts_us: cuts.to_vec(),
         };
         let seconds =
             |span: &Chunk| (span.end_us.unwrap_or(duration_us).saturating_sub(span.start_us)).max(0) as f64 / 1e6;
         let whole = Chunk { start_us: 0, end_us: None };
         if recipe.audio.is_some() {
-            let work = Task::EncodeAudio(chunk_task(0, &whole));
+            let work = Task::EncodeAudio(chunk_task(0, &whole, &[]));
             encode.push(self.new_task(
                 attempt,
                 work,
@@ -137,9 +153,9 @@ impl Transcoder {
         }
         if let Some(video) = &recipe.video {
             let rate = video.pixels_per_s();
-            for (chunk, span) in spans.iter().enumerate() {
+            for (chunk, CopiedChunk { chunk: span, cuts_us }) in spans.iter().enumerate() {
                 let cost = retry::encode_cost_s(seconds(span), rate);
-                let work = Task::EncodeChunk(chunk_task(chunk, span));
+                let work = Task::EncodeChunk(chunk_task(chunk, span, cuts_us));
                 let place = ("video", i64::try_from(chunk).unwrap_or(i64::MAX));
                 let task = self.new_task(attempt, work, cost, Some(place), true);
                 // The first chunk goes first of all: it opens the stream.
@@ -179,6 +195,37 @@ impl Transcoder {
     }
 }
 
+/// A chunk in which nothing is copied.
+fn open(chunk: Chunk) -> CopiedChunk {
+    CopiedChunk { chunk, cuts_us: Vec::new() }
+}
+
+/// What earlier generations teach.
+struct Earlier {
+    /// No keyframe of the container can be believed.
+    misled: bool,
+    /// The stream may be copied, as far as is known.
+    may_copy: bool,
+}
+
+/// The same with its first rung copied, where the source's stream is already what that would be: of its size, as it is to
+/// be shown, within its bit rate, and with keyframes often enough.
+fn copied(video: &VideoRecipe, stream: &VideoStream, index: &IndexReport) -> Option<(VideoRecipe, Vec<CopiedChunk>)> {
+    let (copy, top) = (index.copy.as_ref()?, video.rungs.first()?);
+    let as_shown = !video.sequential && !video.flipped && !video.deinterlace && !video.tone_map && video.rotation == 0;
+    let fits = (stream.width, stream.height) == (top.width, top.height)
+        && (stream.display_width, stream.display_height) == (top.width, top.height);
+    // As much as x264's buffer model lets through in a segment of four seconds that begins with the buffer full.
+    let most = top.maxrate + top.bufsize / 4;
+    if !as_shown || !fits || copy.peak_bps > most {
+        return None;
+    }
+    let spans = copied_chunks(index.last_us?, &copy.keyframes_us)?;
+    let mut rungs = video.rungs.clone();
+    rungs[0].maxrate = top.maxrate.max(copy.peak_bps);
+    Some((VideoRecipe { rungs, copy_delay_us: Some(index.reorder_us), ..video.clone() }, spans))
+}
+
 fn video_recipe(stream: &VideoStream, index: &IndexReport, duration_us: i64) -> VideoRecipe {
     let nominal =
         (stream.fps_den > 0 && stream.fps_num > 0).then(|| f64::from(stream.fps_num) / f64::from(stream.fps_den));
@@ -197,6 +244,7 @@ fn video_recipe(stream: &VideoStream, index: &IndexReport, duration_us: i64) -> 
         chunks: 0,
         seam: None,
         misled: false,
+        copy_delay_us: None,
     }
 }
 

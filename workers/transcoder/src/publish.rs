@@ -18,7 +18,7 @@ use reelfleet_objects::{ObjectError, fetch};
 use reelfleet_telemetry::trace::Span;
 
 use crate::prefix::{Proved, contiguous, proved};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, VideoRecipe};
 use crate::{Transcoder, generation_prefix};
 
 const CONTENT_TYPE: &str = "application/vnd.apple.mpegurl";
@@ -64,12 +64,10 @@ impl Transcoder {
             if let Some(Proved { runs: before, misfit: Some((run, misfit)) }) = &pictures
                 && let Some(last) = before.last()
             {
-                if recipe.video.as_ref().is_some_and(|video| video.is_seam(run)) {
-                    if asset.state == AssetState::Ready {
-                        let why = format!("it was made anew and is wrong ({misfit}): the present generation stays");
-                        return Err(WorkError::Failed(Refusal::new(ReasonCode::DecodeFailed, why)));
-                    }
-                    self.regenerate(attempt, &asset, *misfit).await?;
+                // A chain can't take over from what was copied: its pictures would have other parameters.
+                let whole = |video: &VideoRecipe| video.is_seam(run) || video.copy_delay_us.is_some();
+                if recipe.video.as_ref().is_some_and(whole) {
+                    self.regenerate(attempt, &asset, &format!("what is published is wrong ({misfit})")).await?;
                     return Ok(Worked::Committed);
                 }
                 self.fall_back(attempt, &job, &recipe, last, *misfit).await?;

@@ -43,6 +43,9 @@ pub(crate) struct VideoRecipe {
     /// No keyframe of the container can be believed.
     #[serde(default)]
     pub misled: bool,
+    /// The first rung is the source's own stream: how long its pictures wait for those decoded before them (microseconds).
+    #[serde(default)]
+    pub copy_delay_us: Option<i64>,
 }
 
 /// What is made of the sound.
@@ -59,8 +62,13 @@ pub(crate) struct AudioRecipe {
 impl VideoRecipe {
     /// Pixels encoded for each second of media, all renditions together.
     pub(crate) fn pixels_per_s(&self) -> f64 {
-        let pixels: f64 = self.rungs.iter().map(|rung| f64::from(rung.width) * f64::from(rung.height)).sum();
+        let pixels: f64 = self.encoded().iter().map(|rung| f64::from(rung.width) * f64::from(rung.height)).sum();
         pixels * self.fps.unwrap_or(25.0)
+    }
+
+    /// The rungs that are encoded.
+    pub(crate) fn encoded(&self) -> &[Rung] {
+        self.rungs.get(usize::from(self.copy_delay_us.is_some())..).unwrap_or_default()
     }
 
     /// Whether a run is the first of a chain that took over.

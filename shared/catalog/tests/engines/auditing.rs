@@ -241,7 +241,14 @@ async fn readiness(catalog: &Catalog, ready: &Landed) {
 /// What an object of an asset is, at each stage of the attempt that wrote it.
 async fn garbage(catalog: &Catalog) {
     let film = land(catalog, "garbage", None, AssetId::from_uuid(id())).await;
-    let work = Task::EncodeChunk(ChunkTask { asset: film.asset, generation: 1, chunk: 7, start_us: 0, end_us: None });
+    let work = Task::EncodeChunk(ChunkTask {
+        asset: film.asset,
+        generation: 1,
+        chunk: 7,
+        start_us: 0,
+        end_us: None,
+        cuts_us: Vec::new(),
+    });
     let chunk = NewTask { place: Some(("video", 7)), ..envelope(film.job, work) };
     let probe = lease(catalog, NOW, &film.probe).await;
     let probed = reelfleet_catalog::assets::Probed {

@@ -26,7 +26,14 @@ pub async fn tell(catalog: &Catalog) {
 }
 
 fn chunk(film: &Landed, chunk: u32) -> NewTask {
-    let work = Task::EncodeChunk(ChunkTask { asset: film.asset, generation: 1, chunk, start_us: 0, end_us: None });
+    let work = Task::EncodeChunk(ChunkTask {
+        asset: film.asset,
+        generation: 1,
+        chunk,
+        start_us: 0,
+        end_us: None,
+        cuts_us: Vec::new(),
+    });
     NewTask { place: Some(("video", i64::from(chunk))), ..envelope(film.job, work) }
 }
 

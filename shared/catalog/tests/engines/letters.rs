@@ -64,7 +64,14 @@ async fn with_its_asset(catalog: &Catalog) {
     let planning = lease(catalog, NOW, &plan).await;
     let publish = NewTask { armed: false, ..task(film.asset, film.job, Task::PublishPlaylist) };
     let chunk = |chunk| {
-        let work = Task::EncodeChunk(ChunkTask { asset: film.asset, generation: 1, chunk, start_us: 0, end_us: None });
+        let work = Task::EncodeChunk(ChunkTask {
+            asset: film.asset,
+            generation: 1,
+            chunk,
+            start_us: 0,
+            end_us: None,
+            cuts_us: Vec::new(),
+        });
         NewTask { place: Some(("video", i64::from(chunk))), ..envelope(film.job, work) }
     };
     let (first, second) = (chunk(0), chunk(1));

@@ -1,6 +1,7 @@
 //! What is ready is made anew beside itself; campaigns do that to many, each once.
 
 use reelfleet_catalog::Catalog;
+use reelfleet_catalog::assets::Probed;
 use reelfleet_catalog::audit::AuditEntry;
 use reelfleet_catalog::campaigns::{Campaign, CampaignProgress};
 use reelfleet_catalog::invariants::Rule;
@@ -51,6 +52,8 @@ async fn begun(catalog: &Catalog, film: &Landed) -> JobId {
     assert_eq!(catalog.trace_of(&film.asset).await.unwrap(), film.probe.envelope.traceparent);
     assert_eq!(catalog.trace_of(&AssetId::from_uuid(id())).await.unwrap(), None);
     assert_eq!(catalog.present_plan(&film.asset).await.unwrap().as_deref(), Some("{}"));
+    assert_eq!(catalog.plan_of(&film.asset, 1).await.unwrap().as_deref(), Some("{}"));
+    assert_eq!(catalog.plan_of(&film.asset, 9).await.unwrap(), None);
     // One that comes to nothing: its only task was given up.
     let lost = JobId::from_uuid(id());
     let task = first(film, lost, 2);
@@ -79,7 +82,14 @@ async fn made(catalog: &Catalog, film: &Landed, job: JobId) {
     let planning = lease(catalog, NOW, &first_of(catalog, job).await).await;
     let target = AssetTask { asset: film.asset, generation: 3 };
     let publish = NewTask { armed: false, backfill: true, ..envelope(job, Task::PublishPlaylist(target)) };
-    let work = Task::EncodeChunk(ChunkTask { asset: film.asset, generation: 3, chunk: 0, start_us: 0, end_us: None });
+    let work = Task::EncodeChunk(ChunkTask {
+        asset: film.asset,
+        generation: 3,
+        chunk: 0,
+        start_us: 0,
+        end_us: None,
+        cuts_us: Vec::new(),
+    });
     let chunk = NewTask { place: Some(("video", 0)), backfill: true, ..envelope(job, work) };
     let chunks = std::slice::from_ref(&chunk);
     catalog.planned(&step(NOW), &planning, "{\"new\":1}", 1, &publish, chunks, &[]).await.unwrap();
@@ -146,6 +156,25 @@ async fn again(catalog: &Catalog, film: &Landed) {
     assert!(catalog.describe_again(NOW, &film.asset).await.unwrap());
     assert!(catalog.undescribed(1_000).await.unwrap().contains(&film.asset));
     assert_eq!(catalog.ended_by(&film.asset).await.unwrap(), None, "it has not failed");
+
+    // Another look: what it found replaces what was known, and the asset stays ready.
+    let look = envelope(job, Task::ProbeSource(AssetTask { asset: film.asset, generation: 3 }));
+    catalog.add_task(&step(NOW), &film.asset, &look).await.unwrap();
+    let (leased, next) = (lease(catalog, NOW, &look).await, pictures(3));
+    let found = Probed {
+        media: "video",
+        report: "{\"again\":1}",
+        duration_ms: Some(7),
+        width: Some(8),
+        height: Some(9),
+        cost: None,
+    };
+    catalog.probed_again(&step(NOW), &leased, &found, &next).await.unwrap();
+    assert!(catalog.probed_again(&step(NOW), &leased, &found, &next).await.unwrap_err().is_conflict(), "once");
+    let asset = catalog.asset(&film.asset).await.unwrap().unwrap();
+    assert_eq!((asset.state, asset.probe.as_deref(), asset.generation), (AssetState::Ready, Some(found.report), 3));
+    let leased = lease(catalog, NOW, &next).await;
+    catalog.pictured(&step(NOW), &leased, &[], false, &[]).await.unwrap();
 }
 
 async fn campaign(catalog: &Catalog, film: &Landed) {

@@ -298,7 +298,14 @@ async fn processed(catalog: &Catalog, film: Landed) -> Landed {
     let planning = lease(catalog, NOW, &plan_task).await;
     let publish = NewTask { armed: false, ..task(film.asset, film.job, Task::PublishPlaylist) };
     let chunk = |chunk| {
-        let work = Task::EncodeChunk(ChunkTask { asset: film.asset, generation: 1, chunk, start_us: 0, end_us: None });
+        let work = Task::EncodeChunk(ChunkTask {
+            asset: film.asset,
+            generation: 1,
+            chunk,
+            start_us: 0,
+            end_us: None,
+            cuts_us: Vec::new(),
+        });
         NewTask { place: Some(("video", i64::from(chunk))), ..envelope(film.job, work) }
     };
     let chunks = [chunk(0), chunk(1)];

@@ -27,9 +27,10 @@ pub use frame::{
     read_output, read_reply, read_request, write_output, write_read_at, write_reply, write_request,
 };
 pub use output::{Cue, FailCode, OutputHeader, PictureFormat, PictureKind, ProgressReport, RunEndReport, SegmentInfo};
-pub use probe::{AudioStream, IndexReport, MediaKind, ProbeReport, VideoStream};
+pub use probe::{AudioStream, Copyable, IndexReport, MediaKind, ProbeReport, VideoStream};
 pub use request::{
-    AudioAnchor, AudioRequest, EncodeRequest, MediaLimits, PicturesRequest, Request, Rung, StillRequest, StoryboardSpec,
+    AudioAnchor, AudioRequest, CopySpec, EncodeRequest, MediaLimits, PicturesRequest, Request, Rung, StillRequest,
+    StoryboardSpec,
 };
 pub use validate::{Invalid, MAX_STILL_SIDE, MAX_VIDEO_SIDE};
 

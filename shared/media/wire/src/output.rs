@@ -169,6 +169,8 @@ pub enum FailCode {
     SourceChanged,
     Decode,
     Encode,
+    /// What was to be copied can only be encoded.
+    NotCopyable,
     /// A request that makes no sense, or a fault of ours.
     Internal,
 }
@@ -176,7 +178,10 @@ pub enum FailCode {
 impl FailCode {
     /// Whether the source itself is at fault, so that another attempt ends the same way.
     pub fn is_about_source(self) -> bool {
-        !matches!(self, Self::SourceRead | Self::SourceChanged | Self::Decode | Self::Encode | Self::Internal)
+        !matches!(
+            self,
+            Self::SourceRead | Self::SourceChanged | Self::Decode | Self::Encode | Self::NotCopyable | Self::Internal
+        )
     }
 }
 
@@ -197,6 +202,7 @@ impl std::fmt::Display for FailCode {
             Self::SourceChanged => "source_changed",
             Self::Decode => "decode",
             Self::Encode => "encode",
+            Self::NotCopyable => "not_copyable",
             Self::Internal => "internal",
         })
     }

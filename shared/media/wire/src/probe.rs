@@ -106,4 +106,17 @@ pub struct IndexReport {
     pub reorder_us: i64,
     /// Last time the index knows, from t0.
     pub last_us: Option<i64>,
+    /// What speaks for copying its packets as they are; `None`: they are not of the kind, or not all is known of them.
+    #[serde(default)]
+    pub copy: Option<Copyable>,
+}
+
+/// Of a stream in H.264 (8 bits, 4:2:0, limited range, square pixels) whose parameters lie in the container, each packet of
+/// which the index names with its size and none of which is hidden.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copyable {
+    /// When each keyframe is shown, from t0, ascending, if none of its neighbours is shown before it: exactly. At most 10 000.
+    pub keyframes_us: Vec<i64>,
+    /// Most bits per second from a keyframe to the first that is four seconds later.
+    pub peak_bps: u64,
 }

@@ -96,6 +96,12 @@ pub struct EncodeRequest {
     /// `RunEnd` comes at the latest after this much media; a multiple of `segment_ms`.
     pub run_ms: u32,
     pub segment_ms: u32,
+    /// Segments end at the first frame at or after these times from t0, instead of every `segment_ms`: ascending, within the span.
+    #[serde(default)]
+    pub cuts_us: Vec<i64>,
+    /// The first rung is copied, not encoded.
+    #[serde(default)]
+    pub copy: Option<CopySpec>,
     /// Largest first: each rung is scaled from the one before it.
     pub rungs: Vec<Rung>,
     /// x264 preset, `ultrafast` to `slower`.
@@ -115,6 +121,14 @@ pub struct EncodeRequest {
     pub video_stream: u32,
     /// Threads of the video decoder, 1–16.
     pub threads_decode: u32,
+}
+
+/// The source's own packets make the segments of the first rung, which has the source's size. Where they can't, because a
+/// cut is at no IDR picture or something of the span is damaged, the request ends with [`FailCode::NotCopyable`](crate::FailCode).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopySpec {
+    /// How long a picture waits for those that are decoded before it, as `IndexReport::reorder_us` gave it; 0 to 2 s.
+    pub delay_us: i64,
 }
 
 /// One quality of the ladder. Width and height are exact and even; nothing is derived from them.

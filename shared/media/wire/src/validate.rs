@@ -15,6 +15,8 @@ pub struct Invalid(pub String);
 const FAR_US: i64 = 10 * 366 * 86_400 * 1_000_000;
 /// The longest run or segment that can be asked for: 10 minutes.
 const LONGEST_SPAN_MS: u32 = 600_000;
+/// Segments of one request whose ends can be asked for.
+const MOST_CUTS: usize = 4_000;
 /// Largest side of a moving picture, coded, shown or made.
 pub const MAX_VIDEO_SIDE: u32 = 8192;
 /// Largest side of a still picture: what JPEG and GIF can say.
@@ -70,6 +72,15 @@ impl EncodeRequest {
         within("segment_ms", self.segment_ms, 500, LONGEST_SPAN_MS)?;
         within("run_ms", self.run_ms, self.segment_ms, LONGEST_SPAN_MS)?;
         check(self.run_ms.is_multiple_of(self.segment_ms), || "run_ms is not a multiple of segment_ms".into())?;
+        let end = self.end_us.unwrap_or(FAR_US);
+        let cuts = &self.cuts_us;
+        let inside = cuts.is_sorted_by(|a, b| a < b) && cuts.iter().all(|cut| (self.start_us + 1..end).contains(cut));
+        check(inside && cuts.len() <= MOST_CUTS, || "cuts_us do not ascend within the span".into())?;
+        if let Some(copy) = self.copy {
+            within("copy.delay_us", copy.delay_us, 0, 2_000_000)?;
+            let changed = self.rotation != 0 || self.flipped || self.deinterlace || self.tone_map;
+            check(!changed, || "a picture that is to be changed can't be copied".into())?;
+        }
         within("threads_decode", self.threads_decode, 1, 16)?;
         quarter_turn(self.rotation)?;
         check(PRESETS.contains(&self.preset.as_str()), || "preset is not one of x264's".into())?;
@@ -165,6 +176,8 @@ mod tests {
             stop_after_ms: None,
             run_ms: 12_000,
             segment_ms: 4_000,
+            cuts_us: Vec::new(),
+            copy: None,
             rungs: vec![Rung {
                 name: "720p".into(),
                 width: 1280,

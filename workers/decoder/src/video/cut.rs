@@ -1,9 +1,10 @@
 //! Where segments and runs end, decided once for all rungs.
 //!
-//! Guarantees: a border stands on a frame, the first at or after each `segment_ms` from the first frame of the request;
-//! a rest under half a second joins the segment before; no segment is more than a second longer than asked for, because
+//! Guarantees: a border stands on a frame, the first at or after each time that was asked for; where none was, at or after
+//! each `segment_ms` from the first frame of the request, and a rest under half a second joins the segment before; then no segment is more than a second longer than asked for, because
 //! a picture that stands still for longer is given again at the border (it is not counted as a frame of the source).
 
+use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use reelfleet_wire::{EncodeRequest, RunEndReport, VIDEO_TIMESCALE};
 
 use super::collect::Collector;
 use super::encode::{self, Job};
+use crate::cmaf::Sample;
 use crate::fail::Failure;
 use crate::ff::Frame;
 use crate::output::Output;
@@ -58,6 +60,10 @@ struct Run {
 
 pub struct Cutter<'a> {
     rungs: Vec<SyncSender<Job>>,
+    /// The first of them is copied.
+    copies: bool,
+    /// Borders that were asked for and have not been reached (microseconds from t0); `None`: none were.
+    cuts: Option<VecDeque<i64>>,
     collector: &'a Collector<'a>,
     output: &'a Output,
     segment: i64,
@@ -89,6 +95,9 @@ impl<'a> Cutter<'a> {
     ) -> Self {
         Self {
             rungs,
+            copies: request.copy.is_some(),
+            cuts: (!request.cuts_us.is_empty() || request.copy.is_some())
+                .then(|| request.cuts_us.iter().copied().collect()),
             collector,
             output,
             segment: i64::from(request.segment_ms) * TICKS_PER_MS,
@@ -128,6 +137,31 @@ impl<'a> Cutter<'a> {
         self.rungs.get(rung).and_then(|to| to.send(job).ok()).ok_or_else(hung_up)
     }
 
+    /// Gives the rung that is copied a packet of the source.
+    pub fn copy(&self, sample: Sample) -> Result<(), Failure> {
+        self.send(0, Job::Packet(sample))
+    }
+
+    /// The packets so far were from the wrong place.
+    pub fn forget(&self) -> Result<(), Failure> {
+        if self.copies { self.send(0, Job::Forget) } else { Ok(()) }
+    }
+
+    /// Gives every rung a picture.
+    fn show(&self, frames: &[Frame], ticks: i64, first: bool) -> Result<(), Failure> {
+        for (i, frame) in frames.iter().enumerate() {
+            let job = if i == 0 && self.copies {
+                Job::Shown { ticks, first }
+            } else {
+                let mut frame = frame.share()?;
+                frame.set_pts(ticks);
+                Job::Frame { frame, first }
+            };
+            self.send(i, job)?;
+        }
+        Ok(())
+    }
+
     /// Takes the next frame in order of time.
     pub fn take(&mut self, set: Set, counts: Counts) -> Result<(), Failure> {
         if self.ended.is_some() {
@@ -142,7 +176,7 @@ impl<'a> Cutter<'a> {
             }
             Some(_) => {
                 self.stand_still(set.ticks)?;
-                let cut = self.is_border(set.ticks);
+                let cut = self.is_cut(&set);
                 if cut {
                     self.cut(set.ticks)?;
                     if set.ticks >= self.run_border {
@@ -163,11 +197,7 @@ impl<'a> Cutter<'a> {
         if first {
             self.segments += 1;
         }
-        for (i, frame) in set.frames.iter().enumerate() {
-            let mut frame = frame.share()?;
-            frame.set_pts(set.ticks);
-            self.send(i, Job::Frame { frame, first })?;
-        }
+        self.show(&set.frames, set.ticks, first)?;
         self.frames += 1;
         if let Some(run) = &mut self.run {
             run.frames += 1;
@@ -212,7 +242,19 @@ impl<'a> Cutter<'a> {
         self.end_run(end_us, next_us, counts)
     }
 
-    /// Whether a frame at this time begins a segment.
+    /// Whether a frame begins a segment.
+    fn is_cut(&mut self, set: &Set) -> bool {
+        let Some(cuts) = &mut self.cuts else {
+            return self.is_border(set.ticks);
+        };
+        let before = cuts.len();
+        while cuts.front().is_some_and(|cut| *cut <= set.us) {
+            cuts.pop_front();
+        }
+        cuts.len() < before
+    }
+
+    /// Whether one of the regular borders is reached, and is one.
     fn is_border(&self, ticks: i64) -> bool {
         ticks >= self.border && self.end.is_none_or(|end| end - self.border >= REST)
     }
@@ -266,18 +308,14 @@ impl<'a> Cutter<'a> {
 
     /// Gives the last picture again at each border that it stands over for long, up to the next frame.
     fn stand_still(&mut self, until: i64) -> Result<(), Failure> {
-        while until - self.border > STILL && self.is_border(self.border) {
+        while self.cuts.is_none() && until - self.border > STILL && self.is_border(self.border) {
             let at = self.border;
             let Some(last) = self.last.take() else {
                 return Ok(());
             };
             self.cut(at)?;
             self.segments += 1;
-            for (i, frame) in last.frames.iter().enumerate() {
-                let mut frame = frame.share()?;
-                frame.set_pts(at);
-                self.send(i, Job::Frame { frame, first: true })?;
-            }
+            self.show(&last.frames, at, true)?;
             self.last = Some(last);
         }
         Ok(())

@@ -21,6 +21,12 @@ use crate::ff::{self, Code, Codec, Frame, Packet, Ratio};
 pub enum Job {
     /// Encode it; `first` begins a segment.
     Frame { frame: Frame, first: bool },
+    /// To a rung that is copied: so much of the source, in the order of decoding, before any of it is shown.
+    Packet(Sample),
+    /// To a rung that is copied: a picture of the segment was shown at this time; `first` begins one.
+    Shown { ticks: i64, first: bool },
+    /// To a rung that is copied: the packets so far are forgotten, others come from another place.
+    Forget,
     /// The segment is complete; the next begins at this time.
     Cut { end: i64 },
     /// A frame behind the last segment: looked at, never given out.
@@ -156,7 +162,7 @@ impl<'a> Rendition<'a> {
         let encoder = open_x264(rung, preset, common)?;
         let delay = reorder_delay(&encoder, common.frame_rate);
         let (body, codecs) = cmaf::video_header(
-            encoder.extradata(),
+            cmaf::configuration(encoder.extradata())?,
             rung.width as u16,
             rung.height as u16,
             common.color,
@@ -203,6 +209,7 @@ impl<'a> Rendition<'a> {
                 }
                 self.give_out()
             }
+            Job::Packet(_) | Job::Shown { .. } | Job::Forget => Err(Failure::internal("a rung that is not copied")),
         }
     }
 

@@ -5,6 +5,7 @@
 //! same request gives the same bytes.
 
 mod collect;
+pub mod copy;
 mod cut;
 mod encode;
 mod filter;

@@ -4,9 +4,11 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::mpsc::sync_channel;
 
+use mp4_atom::Avcc;
 use reelfleet_wire::{EncodeRequest, FailCode, VIDEO_TIMESCALE};
 
 use super::collect::Collector;
+use super::copy::{self, copy, not_copyable, sample};
 use super::cut::{Counts, Cutter, Set, Verdict};
 use super::encode::{Common, encode};
 use super::filter::{Graph, Shape, SourceColor};
@@ -44,6 +46,10 @@ pub fn run(input: &mut Input, request: &EncodeRequest, output: &Output) -> Resul
         .ok_or_else(|| Failure::new(FailCode::NoDecodableStream, format!("stream {video} is no video")))?;
     let decoder = stream.open_decoder(&request.limits, request.threads_decode)?;
     let color = SourceColor::of(&stream);
+    let avcc = match request.copy {
+        Some(_) => Some(copy::configuration(&stream).ok_or_else(|| not_copyable("it is of another kind"))?),
+        None => None,
+    };
     let base = stream.time_base();
     let rate = Some(frame_rate(&stream))
         .filter(|r| r.num >= r.den && i64::from(r.num) <= 1000 * i64::from(r.den))
@@ -59,7 +65,11 @@ pub fn run(input: &mut Input, request: &EncodeRequest, output: &Output) -> Resul
             let (sender, jobs) = sync_channel(QUEUE);
             senders.push(sender);
             let collector = &collector;
-            rungs.push(scope.spawn(move || encode(jobs, request, number, common, collector)));
+            let copied = request.copy.zip(avcc.clone()).filter(|_| number == 0);
+            rungs.push(scope.spawn(move || match copied {
+                Some((spec, avcc)) => copy(jobs, &request.rungs[0], spec, avcc, common.color, collector),
+                None => encode(jobs, request, number, common, collector),
+            }));
         }
         let mut pipeline = Pipeline {
             input,
@@ -68,6 +78,7 @@ pub fn run(input: &mut Input, request: &EncodeRequest, output: &Output) -> Resul
             base,
             color,
             decoder,
+            avcc: avcc.as_ref(),
             graph: None,
             cutter: Some(Cutter::new(request, senders, &collector, output)),
             output,
@@ -96,6 +107,7 @@ pub fn run(input: &mut Input, request: &EncodeRequest, output: &Output) -> Resul
         match (failed, decoded) {
             (Some(failure), Ok(_)) => Err(failure),
             (Some(failure), Err(decoding)) if decoding.code == FailCode::Encode => Err(failure),
+            (Some(failure), _) if failure.code == FailCode::NotCopyable => Err(failure),
             (_, Err(failure)) => Err(failure),
             (None, Ok(verdict)) => {
                 Ok(Totals { end: verdict == Verdict::Whole, frames, packets: counts.packets, errors: counts.errors })
@@ -200,6 +212,8 @@ struct Pipeline<'a> {
     base: Ratio,
     color: SourceColor,
     decoder: Codec,
+    /// The parameters of a stream that is copied.
+    avcc: Option<&'a Avcc>,
     graph: Option<Graph>,
     cutter: Option<Cutter<'a>>,
     output: &'a Output,
@@ -260,6 +274,9 @@ impl Pipeline<'_> {
                     self.clock.reset();
                     self.counts = Counts::default();
                     self.expected.clear();
+                    if let Some(cutter) = &self.cutter {
+                        cutter.forget()?;
+                    }
                 }
                 Step::Over(verdict) => return Ok(verdict),
                 Step::More => return self.end_of_source(),
@@ -297,7 +314,7 @@ impl Pipeline<'_> {
                 Err(Code::AGAIN) if ended => return Ok(Step::More),
                 Err(Code::AGAIN) => ended = self.feed(&mut held)?,
                 Err(Code::NO_MEMORY) => return Err(Failure::memory("decoding it")),
-                Err(_) => self.count_error(),
+                Err(_) => self.count_error()?,
             }
         }
     }
@@ -324,9 +341,25 @@ impl Pipeline<'_> {
     }
 
     /// Pictures before the span may refer to what was not read; that is no damage.
-    fn count_error(&mut self) {
+    fn count_error(&mut self) -> Result<(), Failure> {
         let begun = self.request.start_us == 0 || self.frames > 0 || self.waiting.iter().any(|(_, counted)| *counted);
-        self.counts.errors += u64::from(begun && self.ended().is_none());
+        if begun && self.ended().is_none() { self.blame() } else { Ok(()) }
+    }
+
+    /// Something of the span is damaged: that can be concealed where it is encoded, and not where it is copied.
+    fn blame(&mut self) -> Result<(), Failure> {
+        self.counts.errors += 1;
+        if self.avcc.is_some() { Err(not_copyable("a picture of it is damaged")) } else { Ok(()) }
+    }
+
+    /// Hands a packet to the rung that is copied, if there is one.
+    fn hand_on(&self, packet: &Packet) -> Result<(), Failure> {
+        let (Some(avcc), Some(cutter), None) = (self.avcc, &self.cutter, self.ended()) else {
+            return Ok(());
+        };
+        let pts = packet.pts().and_then(|pts| rescale(pts, self.base, TICKS));
+        let pts = pts.ok_or_else(|| not_copyable("a packet without a time"))? - self.clock.t0_ticks;
+        cutter.copy(sample(packet, pts.max(0), avcc)?)
     }
 
     /// Gives the decoder one packet, or the end; answers whether it was the end.
@@ -354,10 +387,11 @@ impl Pipeline<'_> {
             }
         };
         self.expect(&packet);
+        self.hand_on(&packet)?;
         match self.decoder.send_packet(Some(&packet)) {
             Ok(()) => {}
             Err(Code::NO_MEMORY) => return Err(Failure::memory("decoding it")),
-            Err(_) => self.count_error(),
+            Err(_) => self.count_error()?,
         }
         Ok(false)
     }
@@ -373,7 +407,7 @@ impl Pipeline<'_> {
         let behind = self.request.end_us.is_some_and(|end| moment.us >= end);
         let counted = moment.us >= start && !behind;
         if counted && self.ended().is_none() && (moment.invented || frame.is_damaged()) {
-            self.counts.errors += 1;
+            self.blame()?;
         }
         if behind && self.next.is_none() {
             self.next = Some(moment);

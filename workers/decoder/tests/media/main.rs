@@ -5,6 +5,7 @@
 mod audio;
 mod boxes;
 mod chunks;
+mod copies;
 #[allow(dead_code)] // a part of it is for the tests of what stands around the decoder
 #[path = "../../../../tests/hostile/mod.rs"]
 mod corpus;

@@ -128,6 +128,8 @@ pub fn encode(path: &Path, report: &ProbeReport, heights: &[u32]) -> EncodeReque
         stop_after_ms: None,
         run_ms: 4_000,
         segment_ms: 2_000,
+        cuts_us: Vec::new(),
+        copy: None,
         rungs: rungs(report, heights),
         preset: "ultrafast".into(),
         rotation: video.rotation,
