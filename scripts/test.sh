@@ -21,20 +21,9 @@ if [ "${1:-}" = long ]; then
     exit
 fi
 
-step 'unit tests of the web app'
-scripts/web.sh test
-
-step 'unit tests, both database engines, the pipeline'
-# All of them, whatever fails: one run tells everything.
-cargo nextest run --locked --workspace --no-fail-fast --test-threads $(($(nproc) + 1))
-
-# What follows mostly waits: side by side, each into its own log.
+# What mostly waits runs beside the rest: each into its own log, which is shown when its turn comes.
 logs=$(mktemp -d)
-scripts/terraform.sh all >"$logs/terraform" 2>&1 &
-terraform=$!
-scripts/image.sh >"$logs/image" 2>&1 &
-image=$!
-trap 'kill "$terraform" "$image" 2>/dev/null || true; rm -rf "$logs"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$logs"' EXIT
 # told NAME PID: what it printed, and its end.
 told() {
     local ended=0
@@ -42,9 +31,24 @@ told() {
     cat "$logs/$1"
     [ "$ended" = 0 ]
 }
+REELFLEET_LOCAL_BIN=$REELFLEET_BIN PATH=$state/venv/bin:$PATH \
+    "$pytest" -q -p no:cacheprovider tests/conformance >"$logs/conformance" 2>&1 &
+conformance=$!
+
+step 'unit tests of the web app'
+scripts/web.sh test
+
+step 'unit tests, both database engines, the pipeline'
+# All of them, whatever fails: one run tells everything.
+cargo nextest run --locked --workspace --no-fail-fast --test-threads $(($(nproc) + 1))
+
+scripts/terraform.sh all >"$logs/terraform" 2>&1 &
+terraform=$!
+scripts/image.sh >"$logs/image" 2>&1 &
+image=$!
 
 step 'conformance of the endpoint: boto3 and the aws CLI'
-REELFLEET_LOCAL_BIN=$REELFLEET_BIN PATH=$state/venv/bin:$PATH "$pytest" -q -p no:cacheprovider tests/conformance
+told conformance "$conformance"
 
 step 'the same messaging checks on moto'
 TARGET=moto PATH=$state/venv/bin:$PATH "$pytest" -q -p no:cacheprovider \

@@ -8,13 +8,15 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     io::{self, Write as _},
+    num::NonZeroU64,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use futures::StreamExt as _;
 use s3s::{S3ErrorCode, StdError, dto::StreamingBlob};
+use tokio::task::JoinHandle;
 
 use super::{
     digest::{Digests, Expect, Hasher},
@@ -24,6 +26,8 @@ use crate::state::Ids;
 
 /// Bytes of one read from a blob, and the least that is written at once.
 pub(super) const PIECE: usize = 512 << 10;
+/// After so many bytes the disk is asked to begin, so that the sync at the end of a large body finds little to do.
+const BEGIN: u64 = 16 << 20;
 /// Largest object or part that one request may write: 5 GiB, as on S3.
 pub(crate) const MAX_SINGLE: u64 = 5 << 30;
 
@@ -72,40 +76,84 @@ pub(crate) struct Received {
     pub(crate) digests: Digests,
 }
 
-/// A blob that is being written. It goes to a blocking thread with each piece and comes back, so that a slow client
-/// holds no thread. Lost on the way, it takes its file with it.
+/// A blob that is being written. Lost on the way, it takes its file with it.
 struct Writer {
     blob: NewBlob,
     file: File,
-    hasher: Hasher,
+    written: u64,
+    /// Of them the disk has been asked for.
+    begun: u64,
 }
 
 impl Writer {
-    fn create(blob: NewBlob, hasher: Hasher) -> io::Result<Self> {
+    fn create(blob: NewBlob) -> io::Result<Self> {
         let file = File::options().write(true).create_new(true).open(&blob.path)?;
-        Ok(Self { blob, file, hasher })
+        Ok(Self { blob, file, written: 0, begun: 0 })
     }
 
-    fn write(mut self, piece: &[u8]) -> io::Result<Self> {
-        self.file.write_all(piece)?;
-        self.hasher.update(piece);
+    fn write(mut self, pieces: &[Bytes]) -> io::Result<Self> {
+        for piece in pieces {
+            self.file.write_all(piece)?;
+            self.written += piece.len() as u64;
+        }
+        if let Some(length) = NonZeroU64::new(self.written - self.begun).filter(|length| length.get() >= BEGIN) {
+            // On Linux this starts the writing of what is dirty and drops only what is not. Advice: it may be refused.
+            let _ = rustix::fs::fadvise(&self.file, self.begun, Some(length), rustix::fs::Advice::DontNeed);
+            self.begun = self.written;
+        }
         Ok(self)
     }
 
-    /// Compares, and syncs file and folder if all is right: only then is it worth it.
-    fn finish(self, expect: &Expect) -> Result<(NewBlob, Digests), Fault> {
-        let digests = self.hasher.finish();
-        expect.check(&digests)?;
-        self.file.sync_all().map_err(Fault::io)?;
+    /// Syncs file and folder.
+    fn finish(self) -> io::Result<NewBlob> {
+        self.file.sync_all()?;
         if let Some(folder) = self.blob.path.parent() {
-            sync_dir(folder).map_err(Fault::io)?;
+            sync_dir(folder)?;
         }
-        Ok((self.blob, digests))
+        Ok(self.blob)
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
-    tokio::task::spawn_blocking(work).await.map_err(Fault::internal)?
+/// A body on its way: written and hashed side by side, each on a blocking thread that it has only while there is something
+/// to do, so that a slow client holds none.
+struct Lanes {
+    writer: JoinHandle<io::Result<Writer>>,
+    hasher: JoinHandle<Hasher>,
+}
+
+impl Lanes {
+    fn open(blob: NewBlob, hasher: Hasher) -> Self {
+        let writer = tokio::task::spawn_blocking(move || Writer::create(blob));
+        Self { writer, hasher: tokio::task::spawn_blocking(move || hasher) }
+    }
+
+    async fn ready(self) -> Result<(Writer, Hasher), Fault> {
+        let writer = self.writer.await.map_err(Fault::internal)?.map_err(Fault::io)?;
+        Ok((writer, self.hasher.await.map_err(Fault::internal)?))
+    }
+
+    /// Waits until the pieces before these are done with, not for these.
+    async fn take(self, pieces: Vec<Bytes>) -> Result<Self, Fault> {
+        let (writer, mut hasher) = self.ready().await?;
+        let pieces = Arc::new(pieces);
+        let same = Arc::clone(&pieces);
+        let hasher = tokio::task::spawn_blocking(move || {
+            same.iter().for_each(|piece| hasher.update(piece));
+            hasher
+        });
+        Ok(Self { writer: tokio::task::spawn_blocking(move || writer.write(&pieces)), hasher })
+    }
+
+    /// Compares, and syncs if all is right: only then is it worth it.
+    async fn finish(self, expect: Expect) -> Result<(NewBlob, Digests), Fault> {
+        let (writer, hasher) = self.ready().await?;
+        let finish = move || {
+            let digests = hasher.finish();
+            expect.check(&digests)?;
+            Ok((writer.finish().map_err(Fault::io)?, digests))
+        };
+        tokio::task::spawn_blocking(finish).await.map_err(Fault::internal)?
+    }
 }
 
 impl Blobs {
@@ -132,7 +180,7 @@ impl Blobs {
         if free < self.reserve.saturating_add(wanted) { Err(Fault::full()) } else { Ok(()) }
     }
 
-    /// Streams a body into a new blob. While one piece is hashed and written, the next one comes from the network.
+    /// Streams a body into a new blob. While some of it is hashed and written, the next comes from the network.
     ///
     /// `length` is what the request declared. The digests are compared with `expect` before the file is synced, so a
     /// mismatch publishes nothing. A client that goes away leaves nothing.
@@ -148,11 +196,10 @@ impl Blobs {
         self.check_room(length.unwrap_or(0))?;
         let id = Ids.hex();
         let blob = NewBlob { path: self.path(&id), id, kept: false };
-        let hasher = expect.hasher();
-        let mut work = tokio::task::spawn_blocking(move || Writer::create(blob, hasher));
+        let mut lanes = Lanes::open(blob, expect.hasher());
 
         let mut size = 0_u64;
-        let mut piece = BytesMut::new();
+        let (mut pieces, mut held) = (Vec::new(), 0);
         if let Some(mut body) = body {
             while let Some(chunk) = body.next().await {
                 let chunk = chunk.map_err(body_fault)?;
@@ -160,11 +207,11 @@ impl Blobs {
                 if size > MAX_SINGLE {
                     return Err(too_large());
                 }
-                piece.extend_from_slice(&chunk);
-                if piece.len() >= PIECE {
-                    let writer = work.await.map_err(Fault::internal)?.map_err(Fault::io)?;
-                    let full = piece.split().freeze();
-                    work = tokio::task::spawn_blocking(move || writer.write(&full));
+                held += chunk.len();
+                pieces.push(chunk);
+                if held >= PIECE {
+                    lanes = lanes.take(std::mem::take(&mut pieces)).await?;
+                    held = 0;
                 }
             }
         }
@@ -172,9 +219,7 @@ impl Blobs {
             let message = "You did not provide the number of bytes specified by the Content-Length HTTP header.";
             return Err(Fault::new(S3ErrorCode::IncompleteBody, message));
         }
-        let writer = work.await.map_err(Fault::internal)?.map_err(Fault::io)?;
-        let finish = blocking(move || writer.write(&piece).map_err(Fault::io)?.finish(&expect));
-        let (blob, digests) = finish.await?;
+        let (blob, digests) = lanes.take(pieces).await?.finish(expect).await?;
         Ok(Received { blob, size, digests })
     }
 
@@ -230,10 +275,6 @@ fn body_fault(error: StdError) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use bytes::Bytes;
-
     use super::{super::blob_stream::Extent, *};
 
     fn body(chunks: Vec<&'static [u8]>) -> Option<StreamingBlob> {

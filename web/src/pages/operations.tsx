@@ -12,6 +12,7 @@ import { Bar, Empty, Failure, Note, Time, useRested, useTitle } from "../parts/u
 import { realtime } from "../realtime/client";
 import { More } from "./library";
 import { Letters } from "./operations-letters";
+import { Spending } from "./operations-spending";
 
 interface Queue {
   queue: string;
@@ -78,6 +79,7 @@ const TABS: [string, string][] = [
   ["", "Queues"],
   ["jobs", "Jobs"],
   ["letters", "Dead letters"],
+  ["spending", "Spending"],
   ["audit", "Audit"],
 ];
 const STATES = ["queued", "running", "succeeded", "failed", "cancelled"];
@@ -119,6 +121,7 @@ export function Operations({ tab }: { tab: string }) {
       {tab === "" && <Fleet />}
       {tab === "jobs" && <Jobs />}
       {tab === "letters" && <Letters />}
+      {tab === "spending" && <Spending />}
       {tab === "audit" && <Audit />}
     </>
   );

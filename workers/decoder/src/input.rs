@@ -432,6 +432,12 @@ impl Stream<'_> {
         u64::try_from(w).unwrap_or(0) * u64::try_from(h).unwrap_or(0)
     }
 
+    /// Coded width.
+    pub fn width(&self) -> u32 {
+        // SAFETY: valid while the input lives.
+        u32::try_from(unsafe { (*self.parameters()).width }).unwrap_or(0)
+    }
+
     pub fn channels(&self) -> i32 {
         // SAFETY: valid while the input lives.
         unsafe { (*self.parameters()).ch_layout.nb_channels }

@@ -12,7 +12,7 @@ use crate::color;
 use crate::fail::Failure;
 use crate::ff::{Code, Codec, Frame, MICROSECONDS, Packet, Ratio, check, micros, raw, rescale};
 use crate::index::{self, Entry};
-use crate::input::{Input, Next};
+use crate::input::{Input, Next, Stream};
 use crate::pictures::Counts;
 use crate::pictures::canvas::{Canvas, Layout, height_for};
 use crate::pictures::tone;
@@ -39,12 +39,10 @@ pub struct Shot {
 
 pub struct Keyframes<'a> {
     input: &'a mut Input,
-    decoder: Codec,
+    decoder: KeyframeDecoder<'a>,
     stream: usize,
     base: Ratio,
     request: &'a PicturesRequest,
-    /// Size as shown.
-    size: (u32, u32),
     counts: Counts,
     /// What the container's index knew when it was opened.
     index: Vec<Entry>,
@@ -70,25 +68,31 @@ impl<'a> Keyframes<'a> {
             .ok_or_else(|| Failure::new(FailCode::NoDecodableStream, format!("stream {stream} is no video")))?;
         let shown = probe::video_stream(&video, &request.limits)?;
         let base = video.time_base();
-        // One thread: a picture comes out as soon as its packet is in.
-        let decoder = video.open_decoder(&request.limits, 1)?;
-        // SAFETY: open and ours. A keyframe that is no clean entry point still makes a poster.
-        unsafe { (*decoder.as_ptr()).flags |= ffi::AV_CODEC_FLAG_OUTPUT_CORRUPT as i32 };
-        let tiles = request.storyboard.as_ref().filter(|_| request.poster_widths.is_empty());
-        if tiles.is_some_and(|spec| shown.width >= spec.tile_width.saturating_mul(DEBLOCK_BELOW)) {
-            // SAFETY: open and ours.
-            unsafe { (*decoder.as_ptr()).skip_loop_filter = ffi::AVDiscard::AVDISCARD_ALL };
-        }
-        let index = if request.sequential { Vec::new() } else { index::keyframes(input, stream)? };
         let size = (shown.display_width, shown.display_height);
         let quarter = |rotation: u16| matches!(rotation, 90 | 270);
         let size = if quarter(shown.rotation) == quarter(request.rotation) { size } else { (size.1, size.0) };
-        Ok(Self { input, decoder, stream, base, request, size, counts: Counts::default(), index })
+        let decoder = KeyframeDecoder::open(&video, request, shown.width, size)?;
+        let index = if request.sequential { Vec::new() } else { index::keyframes(input, stream)? };
+        Ok(Self { input, decoder, stream, base, request, counts: Counts::default(), index })
+    }
+
+    /// Another decoder of the same pictures, for another thread.
+    ///
+    /// # Errors
+    /// As for [`Keyframes::new`].
+    pub fn another_decoder(&self) -> Result<KeyframeDecoder<'a>, Failure> {
+        let video = self.input.stream(self.stream).ok_or_else(|| Failure::internal("no such stream"))?;
+        KeyframeDecoder::open(&video, self.request, video.width(), self.size())
     }
 
     /// Width and height as shown.
     pub fn size(&self) -> (u32, u32) {
-        self.size
+        self.decoder.size
+    }
+
+    /// Counts what another decoder made of a packet.
+    pub fn count(&mut self, shown: bool) {
+        if shown { self.counts.frames += 1 } else { self.counts.errors += 1 }
     }
 
     pub fn counts(&self) -> Counts {
@@ -121,18 +125,47 @@ impl<'a> Keyframes<'a> {
     /// # Errors
     /// `SourceRead`, `SourceChanged`.
     pub fn at(&mut self, time_us: i64) -> Result<Option<Shot>, Failure> {
+        if self.go_to(time_us)? { self.next() } else { Ok(None) }
+    }
+
+    /// The packet of that keyframe.
+    ///
+    /// # Errors
+    /// `SourceRead`, `SourceChanged`.
+    pub fn packet_at(&mut self, time_us: i64) -> Result<Option<Packet>, Failure> {
+        let mut packet = Packet::new()?;
+        let found = self.go_to(time_us)? && self.next_packet(&mut packet, &mut 0)?;
+        Ok(found.then_some(packet))
+    }
+
+    fn go_to(&mut self, time_us: i64) -> Result<bool, Failure> {
         let time = time_us.saturating_add(self.request.t0_us);
-        let Some(time) = rescale(time, MICROSECONDS, self.base) else { return Ok(None) };
+        let Some(time) = rescale(time, MICROSECONDS, self.base) else { return Ok(false) };
         if let Some(entry) = self.index.partition_point(|e| e.time <= time).checked_sub(1).map(|i| self.index[i])
             && (1..=MOST_IN_ONE).contains(&entry.size)
             && let (Ok(start), Ok(size)) = (u64::try_from(entry.pos), u64::try_from(entry.size))
         {
             self.input.watch().read_in_one(start, start.saturating_add(size));
         }
-        if !self.input.seek(self.stream, time)? {
-            return Ok(None);
+        self.input.seek(self.stream, time)
+    }
+
+    /// Reads the next packet of a keyframe; `passed`: how many were passed over in this search.
+    fn next_packet(&mut self, packet: &mut Packet, passed: &mut u32) -> Result<bool, Failure> {
+        while *passed < MOST_PASSED {
+            *passed += 1;
+            if !self.seekable() && self.input.watch().fetched() > SEQUENTIAL_BYTES {
+                break;
+            }
+            if let Next::End = self.input.read(packet)? {
+                break;
+            }
+            if packet.stream() == self.stream && packet.is_key() {
+                self.counts.packets += 1;
+                return Ok(true);
+            }
         }
-        self.next()
+        Ok(false)
     }
 
     /// The next keyframe from here on.
@@ -140,51 +173,18 @@ impl<'a> Keyframes<'a> {
     /// # Errors
     /// `SourceRead`, `SourceChanged`.
     pub fn next(&mut self) -> Result<Option<Shot>, Failure> {
-        let mut packet = Packet::new()?;
-        let mut tried = 0;
-        for _ in 0..MOST_PASSED {
-            if !self.seekable() && self.input.watch().fetched() > SEQUENTIAL_BYTES {
+        let (mut packet, mut passed) = (Packet::new()?, 0);
+        for _ in 0..MOST_TRIED {
+            if !self.next_packet(&mut packet, &mut passed)? {
                 break;
             }
-            if let Next::End = self.input.read(&mut packet)? {
-                break;
-            }
-            if packet.stream() != self.stream || !packet.is_key() {
-                continue;
-            }
-            self.counts.packets += 1;
-            if let Some(shot) = self.alone(&packet)? {
-                return Ok(Some(shot));
-            }
-            self.counts.errors += 1;
-            tried += 1;
-            if tried == MOST_TRIED {
-                break;
+            let shot = self.decoder.alone(&packet)?;
+            self.count(shot.is_some());
+            if shot.is_some() {
+                return Ok(shot);
             }
         }
         Ok(None)
-    }
-
-    /// Decodes one packet by itself.
-    fn alone(&mut self, packet: &Packet) -> Result<Option<Shot>, Failure> {
-        self.decoder.flush();
-        let sent = self.decoder.send_packet(Some(packet)).and_then(|()| self.decoder.send_packet(None));
-        let shot = match sent {
-            Ok(()) => self.receive()?,
-            Err(_) => None,
-        };
-        self.decoder.flush();
-        Ok(shot)
-    }
-
-    fn receive(&mut self) -> Result<Option<Shot>, Failure> {
-        let mut frame = Frame::new()?;
-        if self.decoder.receive_frame(&mut frame).is_err() {
-            return Ok(None);
-        }
-        self.counts.frames += 1;
-        let time = frame.best_pts().and_then(|pts| micros(pts, self.base));
-        Ok(Some(Shot { time_us: time.map_or(0, |t| t - self.request.t0_us), frame }))
     }
 
     /// The first frame that is shown at all, decoded in order: for videos whose keyframes give nothing alone.
@@ -193,7 +193,8 @@ impl<'a> Keyframes<'a> {
     /// `SourceRead`, `SourceChanged`, `Decode`.
     pub fn first_shown(&mut self) -> Result<Option<Shot>, Failure> {
         self.input.rewind(self.stream)?;
-        self.decoder.flush();
+        let decoder = &mut self.decoder;
+        decoder.codec.flush();
         let mut packet = Packet::new()?;
         for _ in 0..MOST_PASSED {
             let more = matches!(self.input.read(&mut packet)?, Next::Packet);
@@ -201,11 +202,12 @@ impl<'a> Keyframes<'a> {
                 continue;
             }
             self.counts.packets += 1;
-            match self.decoder.send_packet(more.then_some(&packet)) {
+            match decoder.codec.send_packet(more.then_some(&packet)) {
                 Ok(()) | Err(Code::AGAIN) => {}
                 Err(_) => self.counts.errors += 1,
             }
-            if let Some(shot) = self.receive()? {
+            if let Some(shot) = decoder.receive()? {
+                self.counts.frames += 1;
                 return Ok(Some(shot));
             }
             if !more {
@@ -228,11 +230,67 @@ impl<'a> Keyframes<'a> {
     /// # Errors
     /// `Decode` where its pixel format can't be converted; `Internal`.
     pub fn draw(&self, shot: &Shot, width: u32, quality: Quality) -> Result<Canvas, Failure> {
-        let height = height_for(width, self.size).min(MAX_SIDE);
-        self.draw_as(shot, width, height, quality)
+        let height = height_for(width, self.size()).min(MAX_SIDE);
+        self.decoder.draw_as(shot, width, height, quality)
     }
 
     /// The same with a height of its own.
+    ///
+    /// # Errors
+    /// As for [`Keyframes::draw`].
+    pub fn draw_as(&self, shot: &Shot, width: u32, height: u32, quality: Quality) -> Result<Canvas, Failure> {
+        self.decoder.draw_as(shot, width, height, quality)
+    }
+}
+
+/// Makes pictures of single packets.
+pub struct KeyframeDecoder<'a> {
+    codec: Codec,
+    base: Ratio,
+    request: &'a PicturesRequest,
+    /// Size as shown.
+    size: (u32, u32),
+}
+
+impl<'a> KeyframeDecoder<'a> {
+    fn open(video: &Stream<'_>, request: &'a PicturesRequest, width: u32, size: (u32, u32)) -> Result<Self, Failure> {
+        // One thread: a picture comes out as soon as its packet is in.
+        let codec = video.open_decoder(&request.limits, 1)?;
+        // SAFETY: open and ours. A keyframe that is no clean entry point still makes a poster.
+        unsafe { (*codec.as_ptr()).flags |= ffi::AV_CODEC_FLAG_OUTPUT_CORRUPT as i32 };
+        let tiles = request.storyboard.as_ref().filter(|_| request.poster_widths.is_empty());
+        if tiles.is_some_and(|spec| width >= spec.tile_width.saturating_mul(DEBLOCK_BELOW)) {
+            // SAFETY: open and ours.
+            unsafe { (*codec.as_ptr()).skip_loop_filter = ffi::AVDiscard::AVDISCARD_ALL };
+        }
+        Ok(Self { codec, base: video.time_base(), request, size })
+    }
+
+    /// Decodes one packet by itself.
+    ///
+    /// # Errors
+    /// `Decode` where there is no memory for it.
+    pub fn alone(&mut self, packet: &Packet) -> Result<Option<Shot>, Failure> {
+        self.codec.flush();
+        let sent = self.codec.send_packet(Some(packet)).and_then(|()| self.codec.send_packet(None));
+        let shot = match sent {
+            Ok(()) => self.receive()?,
+            Err(_) => None,
+        };
+        self.codec.flush();
+        Ok(shot)
+    }
+
+    fn receive(&mut self) -> Result<Option<Shot>, Failure> {
+        let mut frame = Frame::new()?;
+        if self.codec.receive_frame(&mut frame).is_err() {
+            return Ok(None);
+        }
+        let time = frame.best_pts().and_then(|pts| micros(pts, self.base));
+        Ok(Some(Shot { time_us: time.map_or(0, |t| t - self.request.t0_us), frame }))
+    }
+
+    /// A frame as people shall see it: upright, sRGB, of this size.
     ///
     /// # Errors
     /// As for [`Keyframes::draw`].

@@ -1,22 +1,27 @@
 //! The storyboard: tiles of real keyframes on WebP sprites, and which tile belongs to which time.
 //!
 //! Guarantee: every time of the video lies in exactly one cue; a cue names a tile that was written; no more frames are
-//! read than there are tiles.
+//! read than there are tiles, but where a packet gave none.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::{channel, sync_channel};
+use std::sync::{Mutex, PoisonError};
 
 use reelfleet_wire::{Cue, OutputHeader, PictureFormat, PictureKind, StoryboardSpec};
 
 use crate::fail::Failure;
+use crate::ff::Packet;
 use crate::output::Output;
 use crate::pictures::canvas::{Canvas, height_for};
 use crate::pictures::encode::webp;
-use crate::pictures::keyframes::{Keyframes, Quality};
+use crate::pictures::keyframes::{Keyframes, Quality, Shot};
 
 /// Largest side of a sprite.
 const MAX_SIDE: u32 = 16_383;
 /// Without known keyframes, one place every so often.
 const GRID_US: i64 = 2_000_000;
+/// Keyframes decoded at once. Each is decoded alone, so nobody waits for anybody.
+const THREADS: usize = 2;
 /// Two times that are the same keyframe: containers round.
 const SAME_US: i64 = 2_000;
 
@@ -44,10 +49,8 @@ pub fn run(
         let wanted = places(&keys, end_us, most);
         // The poster looked elsewhere, too; only what lies on the grid stays.
         tiles.retain(|time, _| keys.is_empty() || wanted.iter().any(|t| t.abs_diff(*time) <= SAME_US as u64));
-        for time in wanted {
-            if tiles.range(time - SAME_US..=time + SAME_US).next().is_some() {
-                continue;
-            }
+        let missing = wanted.into_iter().filter(|t| tiles.range(t - SAME_US..=t + SAME_US).next().is_none()).collect();
+        for time in side_by_side(keyframes, missing, (w, h), output, &mut tiles)? {
             if let Some(shot) = keyframes.at(time)? {
                 tiles.insert(shot.time_us, keyframes.draw_as(&shot, w, h, Quality::Quick)?);
                 output.progress(shot.time_us, keyframes.counts().frames)?;
@@ -65,6 +68,63 @@ pub fn run(
     }
     thin(&mut tiles, most);
     write(tiles, spec, end_us, output)
+}
+
+/// Makes tiles of the keyframes at these times on some threads, while the next are read; answers where the first packet that
+/// was found gave none.
+fn side_by_side(
+    keyframes: &mut Keyframes<'_>,
+    times: Vec<i64>,
+    (w, h): (u32, u32),
+    output: &Output,
+    tiles: &mut BTreeMap<i64, Canvas>,
+) -> Result<Vec<i64>, Failure> {
+    let decoders = (0..THREADS).map(|_| keyframes.another_decoder()).collect::<Result<Vec<_>, _>>()?;
+    let (packets, waiting) = sync_channel::<(i64, Packet)>(THREADS);
+    let (made, ready) = channel();
+    let waiting = Mutex::new(waiting);
+    let mut left = Vec::new();
+    std::thread::scope(|scope| {
+        for mut decoder in decoders {
+            let (waiting, made) = (&waiting, made.clone());
+            scope.spawn(move || {
+                let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                while let Ok((time, packet)) = next() {
+                    let tile = decoder.alone(&packet).and_then(|shot| {
+                        let draw = |shot: Shot| Ok((shot.time_us, decoder.draw_as(&shot, w, h, Quality::Quick)?));
+                        shot.map(draw).transpose()
+                    });
+                    if made.send((time, tile)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(made);
+        let mut take = |keyframes: &mut Keyframes<'_>, (time, tile): (i64, Result<Option<_>, Failure>)| {
+            let tile = tile?;
+            keyframes.count(tile.is_some());
+            match tile {
+                Some((shown, tile)) => drop(tiles.insert(shown, tile)),
+                None => left.push(time),
+            }
+            output.progress(time, keyframes.counts().frames)
+        };
+        // Hung up at the end, whatever it is, so that the threads end.
+        let packets = packets;
+        for time in times {
+            if let Some(packet) = keyframes.packet_at(time)? {
+                packets.send((time, packet)).map_err(|_| Failure::internal("the decoders have stopped"))?;
+            }
+            while let Ok(tile) = ready.try_recv() {
+                take(keyframes, tile)?;
+            }
+        }
+        drop(packets);
+        ready.iter().try_for_each(|tile| take(keyframes, tile))
+    })?;
+    left.sort_unstable();
+    Ok(left)
 }
 
 /// Which keyframes make tiles: all, or as many as there may be, evenly in time and, where that meets some of them twice,
