@@ -47,7 +47,7 @@ pub struct DrainArgs {
     #[command(flatten)]
     pause: PauseArgs,
     /// How long what is at work is waited for, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(..=604_800))]
     timeout: u64,
 }
 

@@ -47,6 +47,10 @@ impl Choice {
             }
             return Ok(ids);
         };
+        // Every id begins with nothing.
+        if id.is_empty() {
+            bail!("name a dead letter by its id, or by the beginning of it");
+        }
         let of_task: Vec<String> = found.iter().filter(|l| l.subject() == *id).map(|l| l.id.clone()).collect();
         if !of_task.is_empty() {
             return Ok(of_task);
@@ -96,6 +100,7 @@ mod tests {
         assert_eq!(Choice::all().of(&found).unwrap().len(), 3);
         assert_eq!(Choice::one("b".into()).of(&found).unwrap(), ["b1"]);
         assert!(Choice::one("a".into()).of(&found).unwrap_err().to_string().contains("several"));
+        assert!(Choice::one(String::new()).of(&found[..1]).is_err(), "an empty variable of a shell means none");
         assert!(Choice::one("c".into()).of(&found).is_err() && Choice::all().of(&[]).is_err());
     }
 }

@@ -59,7 +59,7 @@ enum Command {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         canary: Option<u32>,
         /// How long canaries are waited for, in seconds
-        #[arg(long, value_name = "SECONDS", default_value_t = 1800, requires = "canary")]
+        #[arg(long, value_name = "SECONDS", default_value_t = 1800, requires = "canary", value_parser = clap::value_parser!(u64).range(..=604_800))]
         timeout: u64,
     },
     /// Throw letters away; the audit keeps what they said

@@ -100,8 +100,9 @@ pub fn copied_chunks(last_us: i64, keyframes_us: &[i64]) -> Option<Vec<CopiedChu
 /// Where segments begin, but the first: at the keyframe nearest to what is wanted.
 fn copied_cuts(last_us: i64, keyframes_us: &[i64]) -> Option<Vec<i64>> {
     const SEGMENT_US: i64 = SEGMENT_MS as i64 * 1_000;
-    const LONGEST_US: i64 = TARGET_DURATION_S as i64 * 1_000_000;
     const REST_US: i64 = MIN_REST_MS as i64 * 1_000;
+    // A rest may join it, and its last picture is shown for up to 0.4 s: rounded, it is still no longer than declared.
+    const LONGEST_US: i64 = TARGET_DURATION_S as i64 * 1_000_000 - REST_US;
     let (mut start, mut wanted, mut cuts) = (*keyframes_us.first()?, FIRST_CHUNK_US, Vec::new());
     loop {
         let later = keyframes_us.partition_point(|time| *time <= start);
@@ -183,7 +184,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_copied_covers_time_once(first in 0i64..100_000, gaps in proptest::collection::vec(10_000i64..6_000_000, 0..300), rest in 0i64..5_000_000) {
+        fn what_is_copied_covers_time_once(first in 0i64..100_000, gaps in proptest::collection::vec(10_000i64..5_500_000, 0..300), rest in 0i64..5_000_000) {
             let keyframes: Vec<i64> = std::iter::once(first).chain(gaps.iter().scan(first, |at, gap| { *at += gap; Some(*at) })).collect();
             let last = keyframes[keyframes.len() - 1] + rest;
             let plan = copied_chunks(last, &keyframes).unwrap();
@@ -195,9 +196,9 @@ mod tests {
             }
             prop_assert!(borders.iter().skip(1).all(|border| keyframes.contains(border)));
             borders[0] = first;
-            prop_assert!(last - borders[borders.len() - 1] < 6_500_000);
+            prop_assert!(last - borders[borders.len() - 1] < 6_000_000);
             for pair in borders.windows(2) {
-                prop_assert!(pair[0] < pair[1] && pair[1] - pair[0] <= 6_000_000);
+                prop_assert!(pair[0] < pair[1] && pair[1] - pair[0] <= 5_500_000);
             }
         }
 

@@ -19,6 +19,10 @@ const MOST_ENTRIES: i32 = 12 * 3600 * 240;
 
 /// Bits per second are counted over so much at the least (microseconds).
 const PEAK_US: i64 = 4_000_000;
+/// …and what is left at the end as if it were so long.
+const LEAST_US: u64 = 1_000_000;
+/// What is copied shows no picture for longer (microseconds).
+const MOST_HELD_US: i64 = 400_000;
 /// A picture is shown at most so long after it is decoded.
 const MOST_APART_US: i64 = 1_000_000;
 
@@ -186,12 +190,23 @@ pub fn index(input: &mut Input, video: usize, t0_us: i64) -> Result<IndexReport,
 }
 
 /// Whether the packets that the index names might be copied, and how dense they are at the most. Where no picture is shown
-/// before its keyframe, as only then it can be, every keyframe waits like the first: for `delay`.
+/// before its keyframe, as only then it can be, and all follow each other evenly, every keyframe waits like the first: for
+/// `delay`. Without ends of the index's own: a last picture that is held makes no segment.
 fn copyable(input: &Input, video: usize, all: &[Entry], delay: i64, t0_us: i64) -> Option<Copyable> {
     let stream = input.stream(video).filter(|stream| configuration(stream).is_some())?;
     let (base, size) = (stream.time_base(), i64::try_from(input.watch().size()).ok()?);
     let known = |e: &Entry| e.size > 0 && !e.hidden && e.pos.checked_add(e.size).is_some_and(|end| end <= size);
     if !all.iter().all(known) || !all.first().is_some_and(|first| first.key) {
+        return None;
+    }
+    let step = all.get(1).map_or(1, |second| second.time - all[0].time);
+    if step <= 0 || all.windows(2).any(|pair| pair[1].time - pair[0].time != step) {
+        return None;
+    }
+    let end = stream.start().zip(stream.duration()).and_then(|(start, length)| start.checked_add(length));
+    let last = all[all.len() - 1].time.checked_add(delay)?;
+    let held = micros(end?.saturating_sub(last), base)?;
+    if held > MOST_HELD_US || all.len() > 1 && micros(step, base)? > MOST_HELD_US {
         return None;
     }
     // (Time in µs, bytes before it) of each keyframe, and of the end.
@@ -207,7 +222,6 @@ fn copyable(input: &Input, video: usize, all: &[Entry], delay: i64, t0_us: i64) 
     if keyframes_us.len() > MAX_KEYFRAMES / 2 || !keyframes_us.is_sorted() {
         return None;
     }
-    let last = all.iter().map(|entry| entry.time).max()?.checked_add(delay)?;
     keys.push((micros(last, base)? - t0_us, bytes));
     let mut peak_bps = 0;
     let mut behind = 0;
@@ -216,11 +230,8 @@ fn copyable(input: &Input, video: usize, all: &[Entry], delay: i64, t0_us: i64) 
             behind += 1;
         }
         let (to, until) = keys[behind];
-        // What is left at the end is part of what came before.
-        let span = u64::try_from(to - from).unwrap_or(0);
-        if span >= PEAK_US.unsigned_abs() / 2 {
-            peak_bps = peak_bps.max(until.saturating_sub(*before).saturating_mul(8_000_000) / span);
-        }
+        let span = u64::try_from(to - from).unwrap_or(0).max(LEAST_US);
+        peak_bps = peak_bps.max(until.saturating_sub(*before).saturating_mul(8_000_000) / span);
     }
     Some(Copyable { peak_bps, keyframes_us })
 }

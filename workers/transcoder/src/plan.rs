@@ -11,7 +11,7 @@ use reelfleet_domain::policy::{Refusal, Verdict};
 use reelfleet_domain::price_work::{Amounts, Kind, looked};
 use reelfleet_domain::{AssetState, Rung, ladder, retry};
 use reelfleet_fleet::{Attempt, WorkError, Worked};
-use reelfleet_media::wire::{IndexReport, MediaLimits, OutputHeader, ProbeReport, Request, VideoStream};
+use reelfleet_media::wire::{IndexReport, MOST_DELAY_US, MediaLimits, OutputHeader, ProbeReport, Request, VideoStream};
 use reelfleet_media::{Clocks, Usage};
 use reelfleet_messages::event::{JobFact, ReasonCode};
 use reelfleet_messages::task::{AssetTask, ChunkTask, Task, TaskEnvelope, TaskQueue, VERSION};
@@ -217,7 +217,8 @@ fn copied(video: &VideoRecipe, stream: &VideoStream, index: &IndexReport) -> Opt
         && (stream.display_width, stream.display_height) == (top.width, top.height);
     // As much as x264's buffer model lets through in a segment of four seconds that begins with the buffer full.
     let most = top.maxrate + top.bufsize / 4;
-    if !as_shown || !fits || copy.peak_bps > most {
+    let waits = (0..=MOST_DELAY_US).contains(&index.reorder_us);
+    if !as_shown || !fits || !waits || copy.peak_bps > most {
         return None;
     }
     let spans = copied_chunks(index.last_us?, &copy.keyframes_us)?;

@@ -32,7 +32,7 @@ pub use request::{
     AudioAnchor, AudioRequest, CopySpec, EncodeRequest, MediaLimits, PicturesRequest, Request, Rung, StillRequest,
     StoryboardSpec,
 };
-pub use validate::{Invalid, MAX_STILL_SIDE, MAX_VIDEO_SIDE};
+pub use validate::{Invalid, MAX_STILL_SIDE, MAX_VIDEO_SIDE, MOST_DELAY_US};
 
 /// Samples in one AAC frame; the audio grid counts in these.
 pub const AAC_FRAME: u64 = 1024;

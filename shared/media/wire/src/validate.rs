@@ -15,6 +15,8 @@ pub struct Invalid(pub String);
 const FAR_US: i64 = 10 * 366 * 86_400 * 1_000_000;
 /// The longest run or segment that can be asked for: 10 minutes.
 const LONGEST_SPAN_MS: u32 = 600_000;
+/// The longest that a copied picture may wait for those decoded before it (microseconds).
+pub const MOST_DELAY_US: i64 = 2_000_000;
 /// Segments of one request whose ends can be asked for.
 const MOST_CUTS: usize = 4_000;
 /// Largest side of a moving picture, coded, shown or made.
@@ -77,7 +79,7 @@ impl EncodeRequest {
         let inside = cuts.is_sorted_by(|a, b| a < b) && cuts.iter().all(|cut| (self.start_us + 1..end).contains(cut));
         check(inside && cuts.len() <= MOST_CUTS, || "cuts_us do not ascend within the span".into())?;
         if let Some(copy) = self.copy {
-            within("copy.delay_us", copy.delay_us, 0, 2_000_000)?;
+            within("copy.delay_us", copy.delay_us, 0, MOST_DELAY_US)?;
             let changed = self.rotation != 0 || self.flipped || self.deinterlace || self.tone_map;
             check(!changed, || "a picture that is to be changed can't be copied".into())?;
         }

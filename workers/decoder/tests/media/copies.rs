@@ -127,9 +127,18 @@ fn only_what_browsers_play_is_offered() {
         ("other.mp4", "mpeg4"),
         ("growing.mp4", "libx264 -pix_fmt yuv420p -movflags +frag_keyframe+empty_moov"),
         ("plain.mkv", "libx264 -pix_fmt yuv420p"),
+        ("slow.mp4", "libx264 -pix_fmt yuv420p -r 1"),
+        ("uneven.mp4", "libx264 -pix_fmt yuv420p -vf select=gt(random(1)\\,0.3) -vsync vfr"),
     ] {
         let path = make(name, &format!("{source} {line}"));
         assert_eq!(parent::index(&path).copy, None, "{name}");
     }
+    // What it is at the end counts too, and what is shorter than a window.
+    let dense = make(
+        "dense.mp4",
+        "-f lavfi -i nullsrc=s=320x180:r=24:d=1.5,geq=random(1)*255:128:128 -c:v libx264 -qp 1 -pix_fmt yuv420p",
+    );
+    let bits = fs::metadata(&dense).unwrap().len() * 8;
+    assert!(parent::index(&dense).copy.unwrap().peak_bps > bits / 2);
     assert_eq!(parent::index(&remuxed("edit.mp4", "-ss 1.3")).copy, None, "some of it is hidden");
 }
