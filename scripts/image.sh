@@ -117,9 +117,22 @@ if ! "$python" tests/image/composed.py "http://127.0.0.1:$REELFLEET_S3_PORT" "ht
     done
     exit 1
 fi
-# A health check as the image has it: without systemd nobody else runs it.
+# A health check as the image has it: without systemd nobody else runs it. A worker that came before its queues were there has
+# ended and comes again, perhaps just now.
+healthy() {
+    for _ in $(seq 30); do
+        podman healthcheck run "$1" >/dev/null 2>&1 && return
+        sleep 1
+    done
+    return 1
+}
 for container in $(podman ps --format '{{.Names}}' --filter "label=io.podman.compose.project=$project"); do
-    podman healthcheck run "$container" >/dev/null || { echo "image: $container is not healthy" >&2; exit 1; }
+    healthy "$container" || {
+        echo "image: $container is not healthy" >&2
+        podman inspect --format '{{.State.Status}}, ended with {{.State.ExitCode}}, out of memory: {{.State.OOMKilled}}' "$container" >&2
+        podman logs --tail 20 "$container" >&2
+        exit 1
+    }
 done
 say 'healthy'
 transcoder=$(podman ps --format '{{.Names}}' --filter "label=io.podman.compose.project=$project" | grep transcoder | head -1)
