@@ -42,6 +42,7 @@ pub async fn run(args: HealthArgs) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::up::ports::Held;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
@@ -65,8 +66,8 @@ mod tests {
         let at = |address| run(HealthArgs { address: Some(address), url: None });
         at(says("200 OK").await).await.unwrap();
         at(says("503 Service Unavailable").await).await.unwrap_err();
-        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        at(nobody).await.unwrap_err();
+        let nobody = Held::loopback(0).unwrap();
+        at(nobody.address).await.unwrap_err();
         let unsaid = run(HealthArgs { address: None, url: None }).await.unwrap_err();
         assert!(unsaid.to_string().contains("REELFLEET_HEALTH_LISTEN"));
     }

@@ -111,10 +111,12 @@ fn shown(uri: &Uri) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::up::ports::Held;
 
     #[tokio::test]
     async fn errors_name_the_place_and_no_secret() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let held = Held::loopback(0).unwrap();
+        let free = held.address;
         let request = Request::get(format!("http://{free}/v1/x?ticket=secret")).body(empty()).unwrap();
         let error = Http::new().fetch(request, CONNECT).await.unwrap_err();
         let text = format!("{error:#}");

@@ -285,6 +285,7 @@ fn text(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::up::ports::Held;
 
     #[test]
     fn empty_sections_and_empty_dead_letter_queues_are_left_out() {
@@ -305,7 +306,8 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_at_the_endpoint_is_said_in_one_line() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let held = Held::loopback(0).unwrap();
+        let free = held.address;
         let ready: Ready = serde_json::from_value(serde_json::json!({
             "gateway": "", "api_key": "", "aws_endpoint": format!("http://{free}"), "region": "us-east-1",
             "uploads_bucket": "", "outputs_bucket": "", "access_key_id": "RF1", "secret_access_key": "s",

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reelfleet_tests::clients::Clients;
 use reelfleet_tests::collector::{Collector, Span, shown};
+use reelfleet_tests::worker::held;
 use reelfleet_tests::{Events, Fleet, Options, ffmpeg};
 use reqwest::header::{HeaderMap, HeaderValue};
 use serde_json::Value;
@@ -165,9 +166,9 @@ async fn spans_counted(fleet: &Fleet) -> String {
 async fn a_collector_that_is_gone_or_never_answers_costs_no_upload_anything() {
     let film = film().await;
     // One refuses connections; the other takes them and says nothing.
-    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let gone = held();
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    for place in [gone, silent.local_addr().unwrap()] {
+    for place in [gone.local_addr().unwrap(), silent.local_addr().unwrap()] {
         let fleet = Fleet::start(options(&format!("http://{place}"))).await;
         let mut events = Events::of_everything(&fleet.clients).await;
         let asset = traced(&fleet.clients).upload(&film).await;

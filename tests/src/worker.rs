@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use tokio::net::TcpSocket;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -14,6 +15,15 @@ use crate::fleet::{Fleet, signal};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
+/// A loopback port that is drawn by nobody else while this is held: connections are refused until whoever is told of it
+/// listens there.
+pub fn held() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    socket
+}
+
 /// A running `reelfleet worker`.
 pub struct Worker {
     process: Child,
@@ -21,12 +31,15 @@ pub struct Worker {
     http: reqwest::Client,
     health: String,
     log: PathBuf,
+    /// Its port: nobody else's while it lives.
+    _held: TcpSocket,
 }
 
 impl Worker {
     /// Starts one called `name`, and waits until it is ready.
     pub async fn start(fleet: &Fleet, role: &str, name: &str, env: &[(&str, &str)]) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let held = held();
+        let free = held.local_addr().unwrap();
         let log = fleet.logs().join(format!("{name}.log"));
         let file = std::fs::File::create(&log).unwrap();
         let said = |field: &str| fleet.ready[field].as_str().unwrap().to_owned();
@@ -48,7 +61,7 @@ impl Worker {
             .unwrap();
         let pid = i64::from(process.id().unwrap());
         let http = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
-        let worker = Self { process, pid, http, health: format!("http://{free}"), log };
+        let worker = Self { process, pid, http, health: format!("http://{free}"), log, _held: held };
         let ready = async {
             while !worker.is("readyz").await {
                 tokio::time::sleep(Duration::from_millis(30)).await;

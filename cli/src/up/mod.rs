@@ -8,7 +8,7 @@ pub mod disk;
 mod locks;
 mod logs;
 mod metrics;
-mod ports;
+pub mod ports;
 pub mod provision;
 pub mod ready;
 mod scale;
@@ -17,7 +17,7 @@ mod supervise;
 pub mod topology;
 
 use std::io::{IsTerminal, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::locks::Locks;
 use self::logs::Logs;
-use self::ports::Ports;
+use self::ports::Held;
 use self::ready::{Places, Ready};
 use self::scale::{Scaling, Told};
 use self::secrets::Secrets;
@@ -162,30 +162,25 @@ struct Plan {
     config: Config,
     places: Places,
     secrets: Secrets,
-    gateway: SocketAddr,
+    gateway: Held,
     public_url: String,
-    aws: SocketAddr,
-    notifier: SocketAddr,
+    aws: Held,
+    notifier: Held,
 }
 
 impl Plan {
     fn new(args: UpArgs, folder: PathBuf) -> anyhow::Result<Self> {
-        let gateway = ports::listenable(args.listen)?;
+        let gateway = Held::new(args.listen)?;
         let places = Places::new(&folder, args.ready_file.clone())?;
-        let ports = Ports::of(&folder)?;
-        let aws = match args.aws_listen {
-            Some(address) => ports::listenable(address)?,
-            None => (Ipv4Addr::LOCALHOST, ports.aws).into(),
-        };
+        let (aws, notifier) = ports::of_folder(&folder, args.aws_listen)?;
         let (secrets, _) = Secrets::of(&folder, &Ids::new(Clock::system()))?;
-        let public_url = args.public_url.clone().unwrap_or_else(|| format!("http://{}", dialled(gateway)));
+        let public_url = args.public_url.clone().unwrap_or_else(|| format!("http://{}", dialled(gateway.address)));
         let config = Config { public_url: public_url.clone(), ..Config::from_env()? };
-        let notifier = (Ipv4Addr::LOCALHOST, ports.notifier).into();
         Ok(Self { args, folder, config, places, secrets, gateway, public_url, aws, notifier })
     }
 
     fn aws_endpoint(&self) -> String {
-        format!("http://{}", dialled(self.aws))
+        format!("http://{}", dialled(self.aws.address))
     }
 
     /// The supervisor's own context: by the same credentials, whatever the caller's shell holds.
@@ -252,7 +247,7 @@ impl Plan {
             access_key_id: self.secrets.access_key_id.clone(),
             secret_access_key: self.secrets.secret_access_key.clone(),
             api_key,
-            notifier: format!("http://{}", self.notifier),
+            notifier: format!("http://{}", self.notifier.address),
             pids: supervisor.pids(),
             supervisor: std::process::id(),
         };
@@ -283,7 +278,7 @@ impl Plan {
 
     fn endpoint(&self) -> Spec {
         let mut args = vec!["local".to_owned(), "--data".to_owned(), self.folder.join("aws").display().to_string()];
-        args.extend(["--listen".to_owned(), self.aws.to_string()]);
+        args.extend(["--listen".to_owned(), self.aws.address.to_string()]);
         // By the environment, since a URL may hold a password and arguments are seen by everyone on the machine.
         let env = self.args.postgres.iter().map(|url| ("REELFLEET_LOCAL_POSTGRES", url.clone())).collect();
         let health = Health::Url(format!("{}/_reelfleet/health", self.aws_endpoint()));
@@ -332,13 +327,13 @@ impl Plan {
                 health: Health::Drawn,
             })
             .into();
-        let notifier = format!("http://{}", self.notifier);
+        let notifier = format!("http://{}", self.notifier.address);
         specs.push(Spec {
             role: Role::Notifier.as_str(),
             name: Role::Notifier.as_str().to_owned(),
             args: vec!["worker".to_owned(), Role::Notifier.as_str().to_owned()],
             env: vec![
-                ("REELFLEET_NOTIFIER_LISTEN", self.notifier.to_string()),
+                ("REELFLEET_NOTIFIER_LISTEN", self.notifier.address.to_string()),
                 ("REELFLEET_WEBHOOK_SECRET", self.secrets.webhook_secret.clone()),
             ],
             health: Health::At(notifier.clone()),
@@ -348,7 +343,7 @@ impl Plan {
             name: "gateway".to_owned(),
             args: vec!["gateway".to_owned()],
             env: vec![
-                ("REELFLEET_GATEWAY_LISTEN", self.gateway.to_string()),
+                ("REELFLEET_GATEWAY_LISTEN", self.gateway.address.to_string()),
                 ("REELFLEET_NOTIFIER_URL", notifier),
                 ("REELFLEET_PLAYBACK_SECRET", self.secrets.playback_secret.clone()),
                 ("REELFLEET_SESSION_SECRET", self.secrets.session_secret.clone()),

@@ -1,54 +1,84 @@
 //! Ports of an installation on one machine.
 //!
-//! Guarantee: a folder keeps its ports over restarts as long as they are free, so that links and `AWS_ENDPOINT_URL`
-//! stay good. Between the look and the listening somebody else may take one; then the process that wanted it says so.
+//! Guarantees:
+//! - a folder keeps its ports over restarts as long as they are free, so that links and `AWS_ENDPOINT_URL` stay good;
+//! - a port that was drawn is nobody else's as long as it is held, whether its process listens at the moment or not.
 
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpSocket;
 
 /// What `DIR/ports.json` holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ports {
+struct Ports {
     /// The embedded endpoint's.
-    pub aws: u16,
+    aws: u16,
     /// The notifier's.
-    pub notifier: u16,
+    notifier: u16,
 }
 
-impl Ports {
-    /// The folder's ports: the ones that it had, as far as they are free.
-    pub fn of(folder: &Path) -> anyhow::Result<Self> {
-        let path = folder.join("ports.json");
-        // Not there or damaged: nothing is lost by drawing new ones.
-        let had: Ports = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-        let ports =
-            Self { aws: free_loopback(Some(had.aws))?.port(), notifier: free_loopback(Some(had.notifier))?.port() };
-        if ports != had {
-            fs::write(&path, serde_json::to_vec(&ports)?)
-                .with_context(|| format!("{} can't be written", path.display()))?;
-        }
-        Ok(ports)
+/// An address held for a process of ours.
+///
+/// The socket is bound and never listens, with SO_REUSEADDR: Linux then lets a listener with SO_REUSEADDR (ours have
+/// it) bind the address too, refuses connections while there is none, and gives the port to nobody who asks for any.
+#[derive(Debug)]
+pub struct Held {
+    /// The address, its port drawn.
+    pub address: SocketAddr,
+    _socket: TcpSocket,
+}
+
+impl Held {
+    /// Holds an address that nobody listens on; port 0 draws one.
+    pub fn new(address: SocketAddr) -> anyhow::Result<Self> {
+        Self::bound(address).with_context(|| format!("{address} can't be listened on"))
+    }
+
+    /// Holds a loopback port, the wished one if it is free.
+    pub fn loopback(wished: u16) -> anyhow::Result<Self> {
+        let at = |port| Self::bound((Ipv4Addr::LOCALHOST, port).into());
+        at(wished).or_else(|_| at(0)).context("no free loopback port")
+    }
+
+    fn bound(address: SocketAddr) -> io::Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(Self { address: socket.local_addr()?, _socket: socket })
     }
 }
 
-/// A free loopback port, the wished one if it is.
-pub fn free_loopback(wished: Option<u16>) -> anyhow::Result<SocketAddr> {
-    let wished = wished.and_then(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
-    let listener = match wished {
-        Some(listener) => listener,
-        None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free loopback port")?,
+/// The folder's own ports, held: the endpoint's (unless it is to listen elsewhere) and the notifier's.
+pub fn of_folder(folder: &Path, aws: Option<SocketAddr>) -> anyhow::Result<(Held, Held)> {
+    let path = folder.join("ports.json");
+    // Not there or damaged: nothing is lost by drawing new ones.
+    let had: Ports = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let notifier = Held::loopback(had.notifier)?;
+    let (aws, drawn) = match aws {
+        Some(address) => (Held::new(address)?, had.aws),
+        None => {
+            let held = Held::loopback(had.aws)?;
+            let port = held.address.port();
+            (held, port)
+        }
     };
-    Ok(listener.local_addr()?)
+    let ports = Ports { aws: drawn, notifier: notifier.address.port() };
+    if ports != had {
+        fs::write(&path, serde_json::to_vec(&ports)?)
+            .with_context(|| format!("{} can't be written", path.display()))?;
+    }
+    Ok((aws, notifier))
 }
 
-/// The address with its port drawn, if it can be listened on now.
-pub fn listenable(address: SocketAddr) -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind(address).with_context(|| format!("{address} can't be listened on"))?;
-    Ok(listener.local_addr()?)
+/// Whether an address can be listened on now.
+pub fn listenable(address: SocketAddr) -> anyhow::Result<()> {
+    TcpListener::bind(address).with_context(|| format!("{address} can't be listened on"))?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -58,12 +88,27 @@ mod tests {
     #[test]
     fn a_folder_keeps_its_ports_unless_they_are_taken() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Ports::of(folder.path()).unwrap();
-        assert_eq!(Ports::of(folder.path()).unwrap(), first);
-        let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, first.aws)).unwrap();
-        let second = Ports::of(folder.path()).unwrap();
-        assert_ne!(second.aws, first.aws);
-        assert_eq!(second.notifier, first.notifier);
-        assert!(listenable(([127, 0, 0, 1], first.aws).into()).is_err());
+        let ports = |of: &(Held, Held)| (of.0.address, of.1.address);
+        let first = ports(&of_folder(folder.path(), None).unwrap());
+        assert_eq!(ports(&of_folder(folder.path(), None).unwrap()), first);
+        let _taken = TcpListener::bind(first.0).unwrap();
+        let second = ports(&of_folder(folder.path(), None).unwrap());
+        assert_ne!(second.0, first.0);
+        assert_eq!(second.1, first.1);
+        assert!(listenable(first.0).is_err() && Held::new(first.0).is_err());
+    }
+
+    #[test]
+    fn a_held_port_is_for_whoever_is_told_of_it_and_is_drawn_by_nobody() {
+        let held = Held::loopback(0).unwrap();
+        let refused = std::net::TcpStream::connect(held.address).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let drawn: Vec<Held> = (0..2000).map(|_| Held::loopback(0).unwrap()).collect();
+        assert!(drawn.iter().all(|other| other.address != held.address));
+        for _ in 0..2 {
+            let listener = TcpListener::bind(held.address).unwrap();
+            std::net::TcpStream::connect(held.address).unwrap();
+            listener.accept().unwrap();
+        }
     }
 }

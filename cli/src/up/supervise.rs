@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::logs::{Logs, Tail};
-use super::ports;
+use super::ports::Held;
 use crate::http_client::Http;
 use crate::lifeline;
 
@@ -111,6 +111,15 @@ struct Shared {
 pub struct Supervisor {
     shared: Arc<Shared>,
     keepers: Vec<(CancellationToken, JoinHandle<()>)>,
+}
+
+/// A process that was started, and where it says how it is.
+struct Started {
+    child: Child,
+    ready_url: String,
+    live_url: String,
+    /// Its drawn port: nobody else's while it lives.
+    _held: Option<Held>,
 }
 
 /// How one life of a process ended.
@@ -242,7 +251,7 @@ impl Shared {
         let tail = Tail::default();
         // Another in each life: what the one before held must not look held by this one.
         let instance = format!("{}-{}", spec.name, &self.ids.token()[..6]);
-        let (mut child, ready_url, live_url) = match self.spawn(spec, &instance, &tail) {
+        let Started { mut child, ready_url, live_url, _held } = match self.spawn(spec, &instance, &tail) {
             Ok(started) => started,
             Err(error) => return Ended::Died(format!("{error:#}")),
         };
@@ -279,7 +288,7 @@ impl Shared {
         }
     }
 
-    fn spawn(&self, spec: &Spec, instance: &str, tail: &Tail) -> anyhow::Result<(Child, String, String)> {
+    fn spawn(&self, spec: &Spec, instance: &str, tail: &Tail) -> anyhow::Result<Started> {
         let mut command = Command::new(&self.program);
         // A profile or another endpoint of the caller's shell would lead the fleet astray.
         for (name, _) in std::env::vars_os() {
@@ -294,13 +303,18 @@ impl Shared {
         command.env("REELFLEET_INSTANCE", instance);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.envs(spec.env.iter().map(|(name, value)| (name, value)));
-        let (ready, live) = match &spec.health {
-            Health::At(base) => (format!("{base}/readyz"), format!("{base}/livez")),
-            Health::Url(url) => (url.clone(), url.clone()),
+        let both = |base: &str| (format!("{base}/readyz"), format!("{base}/livez"));
+        let (ready_url, live_url, held) = match &spec.health {
+            Health::At(base) => {
+                let (ready, live) = both(base);
+                (ready, live, None)
+            }
+            Health::Url(url) => (url.clone(), url.clone(), None),
             Health::Drawn => {
-                let address = ports::free_loopback(None)?;
-                command.env("REELFLEET_HEALTH_LISTEN", address.to_string());
-                (format!("http://{address}/readyz"), format!("http://{address}/livez"))
+                let held = Held::loopback(0)?;
+                command.env("REELFLEET_HEALTH_LISTEN", held.address.to_string());
+                let (ready, live) = both(&format!("http://{}", held.address));
+                (ready, live, Some(held))
             }
         };
         let mut child = command
@@ -320,7 +334,7 @@ impl Shared {
         if let Some(stderr) = child.stderr.take() {
             tokio::spawn(self.logs.clone().copy(spec.role, spec.name.clone(), stderr, tail.clone()));
         }
-        Ok((child, ready, live))
+        Ok(Started { child, ready_url, live_url, _held: held })
     }
 
     /// Notes when it becomes ready; returns when it hangs.
