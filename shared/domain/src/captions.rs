@@ -143,8 +143,11 @@ fn stamp(ms: u64) -> String {
 
 /// The text with the markup that is kept, well nested, and all else escaped.
 fn cleaned(text: &str) -> String {
+    // Before anything is recognised: what is hidden behind a control character would be seen once it is gone.
+    let text: String =
+        text.chars().map(|c| if c == '\t' { ' ' } else { c }).filter(|c| !c.is_control() || *c == '\n').collect();
     let mut open: Vec<&str> = Vec::new();
-    let (mut out, mut rest, mut count) = (String::new(), text, 0);
+    let (mut out, mut rest, mut count) = (String::new(), text.as_str(), 0);
     while let Some(letter) = rest.chars().next() {
         if letter == '<'
             && let Some((tag, after)) = rest.get(1..).and_then(|rest| rest.split_once('>'))
@@ -175,7 +178,8 @@ fn cleaned(text: &str) -> String {
                     '&' => out.push_str("&amp;"),
                     '<' => out.push_str("&lt;"),
                     '>' => out.push_str("&gt;"),
-                    other if other.is_control() && other != '\n' => {}
+                    // Of two halves of a mark that another lay between, no mark is made.
+                    '\\' if out.ends_with('{') => {}
                     other => out.push(other),
                 }
                 letter.len_utf8()
@@ -269,6 +273,16 @@ mod tests {
         ] {
             assert_eq!(cleaned(said), kept, "{said}");
         }
+    }
+
+    #[test]
+    fn what_was_taken_out_leaves_no_mark_behind() {
+        let cue = |text: &str| parse(&format!("00:01.000 --> 00:02.000\n{text}")).map(|cues| cues[0].text.clone());
+        assert_eq!(cue("ä{\t\\}").unwrap(), "ä{ \\}");
+        assert_eq!(cue("ä{\0\\an8}b").unwrap(), "äb");
+        assert_eq!(cue("ä{{\\a}\\b}").unwrap(), "ä{b}");
+        assert_eq!(cue("ä{<x>\\an8}").unwrap(), "ä{an8}");
+        assert_eq!(cue("one\ttwo").unwrap(), "one two");
     }
 
     proptest! {
