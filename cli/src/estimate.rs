@@ -103,7 +103,7 @@ fn source(file: std::fs::File, size: u64) -> Source {
         };
         Box::pin(answer) as futures::future::BoxFuture<'static, _>
     };
-    Source { size, read: Arc::new(read) }
+    Source { size, pixels: 0, read: Arc::new(read) }
 }
 
 /// For a person.

@@ -22,6 +22,7 @@ mod hostile;
 mod joints;
 mod limits;
 mod matrix;
+mod memory;
 mod metrics;
 mod migrate;
 mod notifications;

@@ -73,6 +73,7 @@ impl LocalFile {
         let file = self.clone();
         Source {
             size: self.size,
+            pixels: 0,
             read: Arc::new(move |offset, len| {
                 let read = file.read(offset, len).map(Bytes::from).map_err(|e| SourceError::Io(e.to_string()));
                 Box::pin(std::future::ready(read))

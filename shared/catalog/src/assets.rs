@@ -77,6 +77,14 @@ pub struct Asset {
     pub updated_at: i64,
 }
 
+impl Asset {
+    /// Of one picture; 0 where that is not known.
+    pub fn pixels(&self) -> u64 {
+        let side = |side: Option<i64>| side.map_or(0, i64::unsigned_abs);
+        side(self.width).saturating_mul(side(self.height))
+    }
+}
+
 /// Which assets are listed.
 #[derive(Debug, Clone, Copy)]
 pub struct Listing<'l> {

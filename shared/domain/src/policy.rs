@@ -76,6 +76,11 @@ pub enum Verdict {
         /// How the decoder ended, if it crashed, hung or reached a limit (`signal SIGSEGV`): counted apart.
         exit: Option<String>,
     },
+    /// Nothing was tried: there was no room for it.
+    Later {
+        /// What there was no room for.
+        why: String,
+    },
 }
 
 #[cfg(test)]

@@ -27,9 +27,12 @@ use crate::clock::{Clock, millis};
 use crate::consumer::Handler;
 use crate::context::Context;
 use crate::heart::{Heart, Lease, LeaseState, LostCause};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, full_jitter};
 use crate::queue::{BoxFuture, Delivery};
 use crate::trace;
+
+/// A task that found no room for its decoder comes back within so long, to whoever has some.
+const NO_ROOM: Duration = Duration::from_secs(10);
 
 /// What came of an attempt that went well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +60,9 @@ pub enum WorkError {
         /// How the decoder ended, if it crashed, hung or reached a limit: counted apart.
         exit: Option<String>,
     },
+    /// Nothing was tried, for lack of room: the attempt is not charged.
+    #[error("{0}")]
+    Later(String),
     /// The catalog: a conflict means that the lease is lost.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -68,6 +74,7 @@ impl From<Verdict> for WorkError {
             Verdict::Refuse(why) => Self::Refused(why),
             Verdict::Fail(why) => Self::Failed(why),
             Verdict::Again { why, exit } => Self::Again { why, exit },
+            Verdict::Later { why } => Self::Later(why),
         }
     }
 }
@@ -286,8 +293,12 @@ impl<H: TaskHandler> TaskRunner<H> {
             Some(Err(WorkError::Refused(why))) => self.end(&attempt, End::Refused, why, None).await,
             Some(Err(WorkError::Failed(why))) => self.end(&attempt, End::Failed, why, None).await,
             Some(Err(WorkError::Again { why, exit })) => self.again(&attempt, &why, exit.as_deref()).await,
+            Some(Err(WorkError::Later(why))) => {
+                tracing::info!("{why}");
+                self.give_back(&attempt, full_jitter(NO_ROOM, NO_ROOM, 0)).await
+            }
             Some(Err(WorkError::Catalog(error))) => self.told(&attempt, Err(error), Outcome::Done),
-            None => self.give_back(&attempt).await,
+            None => self.give_back(&attempt, Duration::ZERO).await,
         }
     }
 
@@ -301,11 +312,11 @@ impl<H: TaskHandler> TaskRunner<H> {
         self.told(attempt, given, Outcome::Release { after: Duration::from_secs(1) })
     }
 
-    /// Shortly before the end of a drain's grace: back at once, nothing charged.
-    async fn give_back(&self, attempt: &Attempt) -> Outcome {
+    /// Nothing charged: shortly before the end of a drain's grace, or where there was no room.
+    async fn give_back(&self, attempt: &Attempt, after: Duration) -> Outcome {
         let step = attempt.step("release");
-        let given = self.catalog.release(&step, &attempt.lease, step.now).await;
-        let again = Outcome::Release { after: Duration::ZERO };
+        let given = self.catalog.release(&step, &attempt.lease, step.now.saturating_add(millis(after))).await;
+        let again = Outcome::Release { after };
         // Refused: what ended it was under way when the grace ran out, and was committed.
         self.told(attempt, given, again.clone());
         again

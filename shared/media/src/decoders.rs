@@ -17,10 +17,13 @@ use tokio::sync::Mutex;
 use crate::clocks::Clocks;
 use crate::error::MediaError;
 use crate::limits;
+use crate::memory::Memory;
 use crate::session::{Ends, Session};
 use crate::source::Source;
 use crate::zygote::{Jail, Zygote};
 
+/// How long a request waits for memory that others have: shorter than any task may be without progress.
+const PATIENCE: Duration = Duration::from_secs(45);
 /// The program's name.
 const PROGRAM: &str = "reelfleet-decoder";
 
@@ -33,6 +36,9 @@ pub struct DecoderConfig {
     /// No session may be without progress for longer than this, whatever its clocks say. Without it:
     /// `REELFLEET_DECODER_NO_PROGRESS_SECONDS`, else the clocks alone.
     pub no_progress: Option<Duration>,
+    /// MiB of memory that the decoders of all processes that say the same share. Without it:
+    /// `REELFLEET_DECODER_MEMORY_MIB`, else what this machine or the process's cgroup can spare.
+    pub memory_mib: Option<u64>,
 }
 
 /// Makes decoders; one for each worker process. Cheap to clone.
@@ -40,6 +46,7 @@ pub struct DecoderConfig {
 pub struct Decoders {
     program: PathBuf,
     no_progress: Option<Duration>,
+    memory: Arc<Memory>,
     zygote: Arc<Mutex<Arc<Zygote>>>,
 }
 
@@ -55,8 +62,13 @@ impl Decoders {
         };
         let no_progress = match config.no_progress {
             Some(limit) => Some(limit),
-            None => no_progress_wanted()?,
+            None => wanted("REELFLEET_DECODER_NO_PROGRESS_SECONDS", "seconds")?.map(Duration::from_secs),
         };
+        let memory = match config.memory_mib {
+            Some(mib) => Some(mib),
+            None => wanted("REELFLEET_DECODER_MEMORY_MIB", "MiB")?,
+        };
+        let memory = Arc::new(memory.map_or_else(Memory::of_machine, Memory::of_mib));
         let zygote = Zygote::start(&program)?;
         let Jail { text, landlock, landlock_abi } = &zygote.jail;
         let landlock = match landlock {
@@ -66,7 +78,7 @@ impl Decoders {
         };
         let program_name = program.display().to_string();
         JailClosed { program: &program_name, jail: text, landlock, landlock_abi: *landlock_abi }.emit();
-        Ok(Self { program, no_progress, zygote: Arc::new(Mutex::new(zygote)) })
+        Ok(Self { program, no_progress, memory, zygote: Arc::new(Mutex::new(zygote)) })
     }
 
     /// How strong the jail is, in words, such as `seccomp, Landlock ABI 6`.
@@ -77,7 +89,8 @@ impl Decoders {
     /// Gives one request to a decoder of its own.
     ///
     /// # Errors
-    /// `Request` where it makes no sense or is about another size than the source's; else why no decoder could be made.
+    /// `Request` where it makes no sense or is about another size than the source's; `NoRoom` where others have the memory
+    /// for longer than [`PATIENCE`]; else why no decoder could be made.
     pub async fn open(&self, request: Request, source: Source, clocks: Clocks) -> Result<Session, MediaError> {
         request.validate()?;
         let clocks = match self.no_progress {
@@ -102,8 +115,10 @@ impl Decoders {
             stderr: pipe::Receiver::from_owned_fd(stderr_end.into()).map_err(descriptor)?,
         };
         let limits = limits::of(&request, clocks.wall);
+        let room = self.memory.take(limits::memory_mib(&request, source.pixels), PATIENCE).await?;
         let zygote = self.zygote().await?;
-        let made = zygote.fork(limits, [theirs.into(), output.into(), stderr.into()]).await?;
+        let mut made = zygote.fork(limits, [theirs.into(), output.into(), stderr.into()]).await?;
+        made.life.room = Some(room);
         Ok(Session::begin(made, ends, request, packet, source, clocks))
     }
 
@@ -120,12 +135,12 @@ impl Decoders {
     }
 }
 
-fn no_progress_wanted() -> Result<Option<Duration>, MediaError> {
-    const NAME: &str = "REELFLEET_DECODER_NO_PROGRESS_SECONDS";
-    let Some(text) = std::env::var_os(NAME).filter(|v| !v.is_empty()) else { return Ok(None) };
+/// A number from 1 in the environment.
+fn wanted(name: &str, unit: &str) -> Result<Option<u64>, MediaError> {
+    let Some(text) = std::env::var_os(name).filter(|v| !v.is_empty()) else { return Ok(None) };
     match text.to_str().and_then(|text| text.parse().ok()) {
-        Some(seconds @ 1..) => Ok(Some(Duration::from_secs(seconds))),
-        _ => Err(Invalid(format!("{NAME} is {text:?}, not a number of seconds from 1")).into()),
+        Some(number @ 1..) => Ok(Some(number)),
+        _ => Err(Invalid(format!("{name} is {text:?}, not a number of {unit} from 1")).into()),
     }
 }
 

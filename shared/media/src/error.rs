@@ -33,6 +33,14 @@ pub enum MediaError {
     /// The zygote could not make a child, or died while it should.
     #[error("no decoder could be made: {0}")]
     Zygote(String),
+    /// Other decoders have this machine's memory; another time will do.
+    #[error("a decoder of this would take {mib} MiB of the {of_mib} MiB that decoders share, and others have them")]
+    NoRoom {
+        /// What it would take.
+        mib: u64,
+        /// What all of them share.
+        of_mib: u64,
+    },
 }
 
 fn list(paths: &[PathBuf]) -> String {

@@ -12,6 +12,7 @@ mod decoders;
 mod error;
 mod facts;
 mod limits;
+mod memory;
 mod output;
 mod session;
 mod source;

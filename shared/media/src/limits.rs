@@ -31,6 +31,24 @@ fn nice(request: &Request) -> u8 {
     }
 }
 
+/// What a decoder of this is expected to hold, in MiB; `pixels`: of one picture of the source, 0 where that is not known.
+///
+/// Fitted to the largest resident size of such decoders (docs/performance.md), and a quarter more: 100 MiB a megapixel of the
+/// rungs is x264's lookahead and references, 35 a megapixel of the source the references of a decoder.
+pub(crate) fn memory_mib(request: &Request, pixels: u64) -> u64 {
+    let of = |pixels: u64, mib: u64| pixels.saturating_mul(mib) / 1_000_000;
+    match request {
+        Request::Probe { .. } | Request::Index { .. } | Request::Audio(_) => 48,
+        Request::Encode(r) => {
+            let sizes = r.rungs.iter().map(|rung| u64::from(rung.width) * u64::from(rung.height));
+            let largest = sizes.clone().max().unwrap_or(0);
+            32 + of(pixels.max(largest), 45) + of(sizes.sum(), 125)
+        }
+        Request::Pictures(_) => 48 + of(pixels, 25),
+        Request::Still(_) => 48 + of(pixels, 12),
+    }
+}
+
 /// The limits of a request that may take as long as `wall`.
 pub(crate) fn of(request: &Request, wall: Duration) -> ChildLimits {
     // Address space, not resident memory: some 0.6 GiB are libraries and reserved thread arenas.

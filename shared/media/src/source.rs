@@ -28,6 +28,8 @@ pub type ReadFn = Arc<dyn Fn(u64, u32) -> BoxFuture<'static, Result<Bytes, Sourc
 pub struct Source {
     /// Length in bytes.
     pub size: u64,
+    /// Of a picture as coded, as far as it is known: what a decoder needs in memory follows from it.
+    pub pixels: u64,
     /// The reader.
     pub read: ReadFn,
 }
@@ -40,7 +42,13 @@ impl Source {
             reads.fetch_add(1, Ordering::Relaxed);
             read(offset, len)
         });
-        Self { size: self.size, read: counted }
+        Self { size: self.size, pixels: self.pixels, read: counted }
+    }
+
+    /// The same, of pictures with so many pixels.
+    #[must_use]
+    pub fn with_pixels(self, pixels: u64) -> Self {
+        Self { pixels, ..self }
     }
 
     /// A source in memory.
@@ -56,7 +64,7 @@ impl Source {
             };
             Box::pin(std::future::ready(part))
         });
-        Self { size, read }
+        Self { size, pixels: 0, read }
     }
 }
 

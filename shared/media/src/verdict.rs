@@ -26,13 +26,17 @@ impl Source {
             };
             Box::pin(answer) as futures::future::BoxFuture<'static, _>
         };
-        Self { size, read: Arc::new(read) }
+        Self { size, pixels: 0, read: Arc::new(read) }
     }
 }
 
 impl From<MediaError> for Verdict {
     fn from(error: MediaError) -> Self {
-        Self::Again { why: error.to_string(), exit: None }
+        let why = error.to_string();
+        match error {
+            MediaError::NoRoom { .. } => Self::Later { why },
+            _ => Self::Again { why, exit: None },
+        }
     }
 }
 

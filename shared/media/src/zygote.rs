@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use crate::error::MediaError;
 use crate::limits::ChildLimits;
+use crate::memory::Room;
 
 /// How strong the jail is that a trial child closed.
 #[derive(Debug, Clone)]
@@ -53,6 +54,8 @@ pub(crate) struct Made {
 pub(crate) struct Life {
     zygote: Arc<Zygote>,
     ticket: u64,
+    /// The memory that is its.
+    pub(crate) room: Option<Room>,
 }
 
 impl Drop for Life {
@@ -123,7 +126,7 @@ impl Zygote {
             waiting.children.insert(ticket, Waiter { forked: Some(forked_tx), exited: exited_tx });
         }
         // From here on the child is killed if this future is dropped.
-        let life = Life { zygote: Arc::clone(self), ticket };
+        let life = Life { zygote: Arc::clone(self), ticket, room: None };
         let fds = given.each_ref().map(AsFd::as_fd);
         let ChildLimits { address_space, cpu_seconds, nice } = limits;
         if let Err(e) = self.send(&Command::Fork { ticket, address_space, cpu_seconds, nice }, &fds) {

@@ -358,7 +358,7 @@ async fn a_probe_and_a_poster_read_little_of_a_large_file() {
         count.fetch_add(u64::from(len), Ordering::SeqCst);
         (whole.read)(offset, len)
     };
-    let (size, source) = (file.len() as u64, Source { size: file.len() as u64, read: Arc::new(counted) });
+    let (size, source) = (file.len() as u64, Source { size: file.len() as u64, pixels: 0, read: Arc::new(counted) });
     let report = probed(&decoders, source.clone()).await.unwrap();
     let probe = read.swap(0, Ordering::SeqCst);
     run(&decoders, Request::Index { size, limits: limits() }, source.clone()).await.unwrap();
@@ -423,7 +423,7 @@ fn waiting() -> (Source, Arc<AtomicU64>) {
         0 => (whole.read)(offset, len),
         _ => Box::pin(std::future::pending()) as _,
     };
-    (Source { size: video().len() as u64, read: Arc::new(read) }, reads)
+    (Source { size: video().len() as u64, pixels: 0, read: Arc::new(read) }, reads)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -475,7 +475,7 @@ async fn a_source_that_fails_is_the_sources_error_never_a_short_film() {
             0 | 1 => (whole.read)(offset, len),
             _ => Box::pin(std::future::ready(Err(said.clone()))) as _,
         };
-        let source = Source { size: video().len() as u64, read: Arc::new(read) };
+        let source = Source { size: video().len() as u64, pixels: 0, read: Arc::new(read) };
         match run(&decoders, encode(source.size), source).await {
             Err(DecodeError::Source(e)) => assert_eq!(e, error),
             other => panic!("{other:?}"),

@@ -33,7 +33,12 @@ fn program() -> PathBuf {
 }
 
 fn decoders() -> Decoders {
-    Decoders::start(DecoderConfig { program: Some(program()), no_progress: Some(Duration::from_millis(500)) }).unwrap()
+    Decoders::start(DecoderConfig {
+        program: Some(program()),
+        no_progress: Some(Duration::from_millis(500)),
+        ..DecoderConfig::default()
+    })
+    .unwrap()
 }
 
 /// How a decoder ends that is asked for a probe of this.
@@ -150,7 +155,7 @@ fn no_seccomp_no_start() {
     let program = Some(program());
     let started = std::thread::spawn(move || {
         without_seccomp();
-        Decoders::start(DecoderConfig { program, no_progress: None })
+        Decoders::start(DecoderConfig { program, ..DecoderConfig::default() })
     });
     match started.join().unwrap() {
         Err(error @ MediaError::Jail(_)) => {

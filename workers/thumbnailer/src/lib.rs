@@ -115,8 +115,8 @@ impl Thumbnailer {
             &asset.etag,
             asset.size.unsigned_abs(),
         );
-        let mut session =
-            self.decoders.open(request, Source::of_object(reader), CLOCKS).await.map_err(Verdict::from)?;
+        let source = Source::of_object(reader).with_pixels(asset.pixels());
+        let mut session = self.decoders.open(request, source, CLOCKS).await.map_err(Verdict::from)?;
         while let Some(output) = session.next().await.map_err(Verdict::from)? {
             attempt.heart.beat();
             let made = match output.header {

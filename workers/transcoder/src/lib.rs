@@ -89,7 +89,7 @@ impl Transcoder {
             &asset.etag,
             asset.size.unsigned_abs(),
         );
-        Source::of_object(reader)
+        Source::of_object(reader).with_pixels(asset.pixels())
     }
 }
 

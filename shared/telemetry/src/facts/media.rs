@@ -147,6 +147,22 @@ impl DecoderCrashed<'_> {
     }
 }
 
+/// A decoder waited for memory that others had; `given`: it got it.
+#[derive(Debug)]
+pub struct MemoryAwaited {
+    pub mib: u64,
+    pub seconds: f64,
+    pub given: bool,
+}
+
+impl MemoryAwaited {
+    pub fn emit(&self) {
+        let outcome = if self.given { "given" } else { "given_up" };
+        histogram!("reelfleet_decoder_memory_wait_seconds", "outcome" => outcome).record(self.seconds);
+        tracing::info!(mib = self.mib, seconds = self.seconds, outcome, "a decoder waited for memory");
+    }
+}
+
 pub(super) fn describe() {
     describe_counter!("reelfleet_tasks_started_total", "Attempts of tasks begun, by kind.");
     describe_counter!("reelfleet_tasks_finished_total", "Attempts of tasks ended, by kind and outcome.");
@@ -159,5 +175,6 @@ pub(super) fn describe() {
     describe_histogram!("reelfleet_encode_realtime_ratio", "Seconds of media encoded per second of work.");
     describe_gauge!("reelfleet_jail_level", "1 for the level of the decoders' jail, by what holds how far.");
     describe_gauge!("reelfleet_jail_landlock_abi", "Version of the kernel's Landlock interface, 0 without Landlock.");
+    describe_histogram!("reelfleet_decoder_memory_wait_seconds", "Time for which a decoder waited for memory.");
     describe_counter!("reelfleet_decoder_crashes_total", "Jailed decoders that died, by operation and cause.");
 }

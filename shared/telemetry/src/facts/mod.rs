@@ -12,7 +12,9 @@ mod sweep;
 mod traces;
 
 pub use mail::MailAttempted;
-pub use media::{DecoderCrashed, EncodeFinished, JailClosed, JobFinished, SegmentBytes, TaskFinished, TaskStarted};
+pub use media::{
+    DecoderCrashed, EncodeFinished, JailClosed, JobFinished, MemoryAwaited, SegmentBytes, TaskFinished, TaskStarted,
+};
 pub use message::{
     AckFailed, CommitRefused, HandlerPanicked, LeaseLost, MessageFinished, MessageReceived, MessageRejected,
     PollFailed, ScaleInProtected, SlotsBusy, TaskDead, TaskRevived, VisibilityExtended,
