@@ -45,11 +45,25 @@ def run(bench):
     apart = {"what": "20-megapixel JPEG, 320 wide, JPEG", "against": "vipsthumbnail"}
     yield Figure("wall", took["one"].wall, took["their one"].wall, "s", at_least(2), faster=True, **apart)
     yield Figure("CPU", took["one"].cpu, took["their one"].cpu, "s", faster=True, **apart)
+    # Their JPEGs of one size differ by what each has rounded away, so both are held against the whole photo, scaled with care.
     ours(WIDTHS, "jpeg,webp")
-    likeness = [ssim(bench, mine / f"image-{width}.jpg", other / f"image-{width}.jpg") for width in WIDTHS]
-    apart = {"what": "the same, SSIM of our JPEGs to vips'", "against": "–"}
-    told = ", ".join(f"{width}: {value:.4f}" for width, value in zip(WIDTHS, likeness))
-    yield Figure("least of five", [min(likeness)], None, "", at_least(0.99, of="ours"), told, **apart)
+    found = []
+    for width in WIDTHS:
+        pair = [mine / f"image-{width}.jpg", other / f"image-{width}.jpg"]
+        careful = bench.scratch / f"careful-{width}.png"
+        scaled(bench, photo, pair[0], careful)
+        found.append([ssim(bench, picture, careful) for picture in pair])
+    least = min(found, key=lambda pair: pair[0] / pair[1])
+    apart = {"what": "the same, SSIM of the JPEGs to the whole photo, scaled with care", "against": "vipsthumbnail's"}
+    told = ", ".join(f"{width}: {mine:.4f} and {theirs:.4f}" for width, (mine, theirs) in zip(WIDTHS, found))
+    yield Figure("the size that compares worst", [least[0]], [least[1]], "", at_least(0.99), told, **apart)
+
+
+def scaled(bench, photo, like, to):
+    size = bench.command(["ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "stream=width,height", "-of", "csv=p=0", like], output=True)
+    size = size.out.decode().strip().replace(",", ":")
+    flags = "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp"
+    bench.command(["ffmpeg", "-hide_banner", "-loglevel", "error", "-nostdin", "-y", "-i", photo, "-vf", f"scale={size}:flags={flags},format=rgb24", to])
 
 
 def ssim(bench, ours, theirs):
