@@ -15,6 +15,7 @@ mod env;
 mod estimate;
 mod health;
 mod http_client;
+mod invite;
 mod lifeline;
 mod listen;
 mod local;
@@ -88,6 +89,8 @@ enum Command {
     Spent(spent::SpentArgs),
     /// Say what a tenant may start within a day: what is beyond waits
     Budget(spent::BudgetArgs),
+    /// Make a link by which somebody may sign up, into any tenant
+    Invite(invite::InviteArgs),
     /// Simulate the fleet: workers, latencies and backlogs by rate of uploads
     Simulate(simulate::SimulateArgs),
     /// Show dead letters, send them back, throw them away
@@ -156,6 +159,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Estimate(args) => estimate::run(args).await?,
         Command::Spent(args) => spent::spent(args).await?,
         Command::Budget(args) => spent::budget(args).await?,
+        Command::Invite(args) => invite::run(args).await?,
         Command::Simulate(args) => simulate::run(&args)?,
         Command::Dlq(args) => dlq::run(args).await?,
         Command::Health(args) => health::run(args).await?,

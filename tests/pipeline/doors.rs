@@ -6,9 +6,10 @@ use std::time::Duration;
 use futures::{SinkExt, StreamExt};
 use reelfleet_messages::realtime::{ClientFrame, SUBPROTOCOL, ServerFrame, TOPICS, close};
 use reelfleet_tests::clients::Clients;
-use reelfleet_tests::{Events, Fleet, Options, ffmpeg, media, pattern};
+use reelfleet_tests::{Events, Fleet, Options, executable, ffmpeg, media, pattern};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::process::Command;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
@@ -66,18 +67,34 @@ fn wanted(topic: &str, who: &Person, asset: &str) -> Door {
     }
 }
 
-async fn sign_up(clients: &Clients, name: &'static str, tenant: &'static str, roles: Option<&str>) -> Person {
-    let body = json!({ "email": format!("{name}@example.org"), "password": "correct horse battery" });
+/// Signs up: as anybody may, or by an invitation into this tenant with these roles.
+async fn sign_up(fleet: &Fleet, name: &'static str, tenant: &'static str, roles: &[&str]) -> Person {
+    let clients = &fleet.clients;
+    let mut body = json!({ "email": format!("{name}@example.org"), "password": "correct horse battery" });
+    if !roles.is_empty() {
+        body["invitation"] = invited(fleet, tenant, roles).await.into();
+    }
     let request = clients.http.post(format!("{}/v1/auth/sign-up", clients.gateway)).json(&body);
     let answer = request.header("origin", &clients.gateway).send().await.unwrap();
     assert_eq!(answer.status(), 201);
     let body: Value = answer.json().await.unwrap();
+    assert_eq!(body["user"]["tenant"], tenant);
     let id = body["user"]["id"].as_str().unwrap().to_owned();
-    if let Some(roles) = roles {
-        let sql = format!("UPDATE user_account SET roles = '{roles}', tenant = '{tenant}' WHERE id = '{id}'");
-        clients.rows(&sql).await;
-    }
     Person { name, id, tenant, token: body["access_token"].as_str().unwrap().to_owned() }
+}
+
+/// What an invitation's link holds, made as an operator makes it.
+async fn invited(fleet: &Fleet, tenant: &str, roles: &[&str]) -> String {
+    let mut command = Command::new(executable());
+    command.args(["invite", "--tenant", tenant, "--data"]).arg(fleet.folder());
+    for role in roles {
+        command.args(["--role", role]);
+    }
+    let made = command.output().await.unwrap();
+    let link = String::from_utf8(made.stdout).unwrap();
+    let (_, token) =
+        link.trim().split_once("/sign-up?invitation=").unwrap_or_else(|| panic!("{link} {:?}", made.stderr));
+    token.to_owned()
 }
 
 /// Draws a ticket, from a page of this origin.
@@ -185,12 +202,12 @@ async fn every_topic_opens_to_whom_it_should_and_to_nobody_else() {
     let fleet = Fleet::start(options).await;
     let clients = &fleet.clients;
     let people = [
-        sign_up(clients, "ann", "default", None).await,
-        sign_up(clients, "bob", "default", None).await,
-        sign_up(clients, "eve", "default", None).await,
-        sign_up(clients, "rev", "default", Some("reviewer")).await,
-        sign_up(clients, "opr", "default", Some("operator")).await,
-        sign_up(clients, "mallory", "other", Some("user reviewer admin")).await,
+        sign_up(&fleet, "ann", "default", &[]).await,
+        sign_up(&fleet, "bob", "default", &[]).await,
+        sign_up(&fleet, "eve", "default", &[]).await,
+        sign_up(&fleet, "rev", "default", &["reviewer"]).await,
+        sign_up(&fleet, "opr", "default", &["operator"]).await,
+        sign_up(&fleet, "mallory", "other", &["user", "reviewer", "admin"]).await,
     ];
     let bob = &people[1];
     let as_bob = Clients { api_key: bob.token.clone(), ..clients.clone() };

@@ -232,6 +232,11 @@ impl Api {
         self.call(Method::POST, "/v1/estimates", Some(facts), None, LIMIT).await
     }
 
+    /// Invites somebody; said twice it makes two links, and the one that nobody was told lets nobody in.
+    pub async fn invite(&self, wanted: &Value) -> Result<Value, ApiError> {
+        self.call(Method::POST, "/v1/invitations", Some(wanted), None, LIMIT).await
+    }
+
     /// A ticket for one WebSocket.
     pub async fn ticket(&self) -> Result<String, ApiError> {
         let answer: Value = self.call(Method::POST, "/v1/realtime/tickets", Some(&json!({})), None, LIMIT).await?;

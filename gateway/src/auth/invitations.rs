@@ -1,7 +1,8 @@
 //! `POST /v1/invitations`: a link by which somebody may sign up.
 //!
 //! Guarantee: it is good once, for seven days, for one e-mail where that is given; its secret is shown to the inviter
-//! once, mailed where there is an e-mail, and stored as its hash.
+//! once, mailed where there is an e-mail, and stored as its hash. Into another tenant than one's own only who operates
+//! the installation invites, who is administrator as well: that is how a tenant gets its first people.
 
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use reelfleet_access::{Role, Roles, Scope};
+use reelfleet_access::principal::valid_name;
+use reelfleet_access::{Principal, Role, Roles, Scope};
 use reelfleet_catalog::accounts::Invitation;
 use reelfleet_catalog::mail::NewMail;
 use reelfleet_messages::{InvitationId, MailId};
@@ -29,6 +31,8 @@ pub(crate) struct Wanted {
     /// Who alone may use it, and where it is mailed to.
     email: Option<String>,
     roles: Option<Vec<String>>,
+    /// Where the invited will belong; left out: where the inviter does.
+    tenant: Option<String>,
 }
 
 /// Invites.
@@ -44,11 +48,12 @@ pub(crate) async fn create(
     let email = wanted.email.as_deref().map(email).transpose()?;
     let roles = wanted.roles.as_deref().map(roles).transpose()?.unwrap_or_else(|| Roles::of(&[Role::User]));
     may_grant(&principal, Roles::default(), roles)?;
+    let tenant = tenant(&principal, wanted.tenant)?;
     let (step, secret) = (app.context.step(), app.draw()?);
     let invitation = Invitation {
         id: InvitationId::from_uuid(app.context.ids.uuid()),
         hash: secret.hash(),
-        tenant: principal.tenant.clone(),
+        tenant,
         email,
         roles: roles.to_string(),
         invited_by: principal.user().to_owned(),
@@ -70,16 +75,32 @@ pub(crate) async fn create(
         expires_at: invitation.expires_at,
     });
     let detail = json!({ "email": invitation.email, "roles": invitation.roles });
-    let noted = app.deed(&invitation.tenant, principal.user(), "user.invited", invitation.id, &detail);
+    let mut noted = vec![app.deed(&invitation.tenant, principal.user(), "user.invited", invitation.id, &detail)];
+    if !principal.sees(&invitation.tenant) {
+        let detail = json!({ "tenant": invitation.tenant, "email": invitation.email, "roles": invitation.roles });
+        noted.push(app.operated(&principal, "user.invited", &invitation.id.to_string(), &detail));
+    }
     app.catalog.invite(&step, &invitation, mail.as_ref(), &noted).await?;
     let body = Json(json!({
         "id": invitation.id.to_string(),
         "url": url,
+        "tenant": invitation.tenant,
         "email": invitation.email,
         "roles": words(roles),
         "expires_at": rfc3339(invitation.expires_at),
     }));
     Ok((StatusCode::CREATED, body).into_response())
+}
+
+/// The tenant to invite into: one's own, or for an operator any that may be one.
+fn tenant(principal: &Principal, wanted: Option<String>) -> Result<String, Problem> {
+    let Some(tenant) = wanted.filter(|tenant| *tenant != principal.tenant) else { return Ok(principal.tenant.clone()) };
+    principal.require(Scope::Ops)?;
+    if !valid_name(&tenant) {
+        let detail = "tenant is 1 to 64 of A-Z a-z 0-9 . _ @ -, and does not begin with a dot";
+        return Err(Problem::new(Code::InvalidRequest, detail));
+    }
+    Ok(tenant)
 }
 
 /// Not an invitation, or not one any more: no more is told.

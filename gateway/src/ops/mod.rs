@@ -17,7 +17,7 @@ use crate::app::App;
 
 impl App {
     /// A line of the installation's audit, which is for operators.
-    fn operated(&self, principal: &Principal, what: &str, subject: &str, detail: &Value) -> AuditEntry {
+    pub(crate) fn operated(&self, principal: &Principal, what: &str, subject: &str, detail: &Value) -> AuditEntry {
         AuditEntry { tenant: None, ..self.deed(&principal.tenant, principal.user(), what, subject, detail) }
     }
 }

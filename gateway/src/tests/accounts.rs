@@ -165,3 +165,37 @@ async fn a_key_holds_no_more_than_its_maker() {
     }
     assert!(gateway.sql().iter().all(|sql| sql.starts_with("SELECT")), "nothing was written");
 }
+
+#[tokio::test]
+async fn into_another_tenant_only_an_operator_invites() {
+    let tenant_of = |gateway: &Gateway| {
+        let statements = gateway.statements.lock().unwrap();
+        let sql = |call: &&Value| call["sql"].as_str().unwrap().starts_with("INSERT INTO invitation");
+        let call = statements.iter().find(sql)?;
+        let mut parameters = call["parameters"].as_array().unwrap().iter();
+        Some(parameters.find(|p| p["name"] == "tenant")?["value"]["stringValue"].clone())
+    };
+    for (roles, wanted, status, code) in [
+        ("admin", json!({ "tenant": "theirs" }), 403, "scope_missing"),
+        ("operator", json!({ "tenant": "theirs" }), 403, "scope_missing"),
+        ("admin operator", json!({ "tenant": "a/b" }), 400, "invalid_request"),
+        ("admin operator", json!({ "tenant": ".." }), 400, "invalid_request"),
+        ("admin operator", json!({ "tenant": "" }), 400, "invalid_request"),
+        ("admin operator", json!({ "tenant": "x".repeat(65) }), 400, "invalid_request"),
+    ] {
+        let gateway = Gateway::with(World { roles, ..World::default() }).await;
+        let (got, _, problem) = gateway.send(with_token(&token(), "POST", "/v1/invitations", wanted.clone())).await;
+        assert_eq!((got.as_u16(), &problem["code"]), (status, &json!(code)), "{roles}: {wanted}");
+        assert!(gateway.sql().iter().all(|sql| sql.starts_with("SELECT")), "nothing was written");
+    }
+    for (roles, wanted, tenant) in [
+        ("admin", json!({}), "mine"),
+        ("admin", json!({ "tenant": "mine" }), "mine"),
+        ("admin operator", json!({ "tenant": "theirs", "roles": ["admin"] }), "theirs"),
+    ] {
+        let gateway = Gateway::with(World { roles, ..World::default() }).await;
+        let (got, _, made) = gateway.send(with_token(&token(), "POST", "/v1/invitations", wanted.clone())).await;
+        assert_eq!((got.as_u16(), &made["tenant"]), (201, &json!(tenant)), "{roles}: {wanted} {made}");
+        assert_eq!(tenant_of(&gateway), Some(json!(tenant)), "{roles}: {wanted}");
+    }
+}

@@ -292,7 +292,7 @@ impl Catalog {
         step: &Step,
         invitation: &Invitation,
         mail: Option<&NewMail<'_>>,
-        noted: &AuditEntry,
+        noted: &[AuditEntry],
     ) -> Result<(), CatalogError> {
         let id = invitation.id.to_string();
         let mut statements = vec![
@@ -312,7 +312,7 @@ impl Catalog {
             .expect(1),
         ];
         statements.extend(mail.map(|mail| mail::enqueue(step, mail)));
-        statements.push(audit::note(std::slice::from_ref(noted)));
+        statements.push(audit::note(noted));
         let settled = Statement::new("SELECT id FROM invitation WHERE id = :id").text("id", &id);
         self.atomic(Atomic { what: "inviting", statements, settled }).await
     }

@@ -108,21 +108,22 @@ export function Users({ me }: { me: User }) {
         </div>
         {found.hasNextPage && <More next={() => void found.fetchNextPage()} busy={found.isFetchingNextPage} />}
       </div>
-      {inviting && <Invite close={() => setInviting(false)} />}
+      {inviting && <Invite me={me} close={() => setInviting(false)} />}
     </>
   );
 }
 
-function Invite({ close }: { close: () => void }) {
+function Invite({ me, close }: { me: User; close: () => void }) {
   const [error, setError] = useState<unknown>(null);
   const [made, setMade] = useState<{ url: string; email: string | null } | null>(null);
   const invite = async (event: FormEvent<HTMLFormElement>): Promise<void> => {
     event.preventDefault();
     const fields = new FormData(event.currentTarget);
     const email = String(fields.get("email") ?? "").trim();
+    const tenant = String(fields.get("tenant") ?? "").trim();
     setError(null);
     try {
-      const body = { ...(email ? { email } : {}), roles: fields.getAll("role") };
+      const body = { ...(email ? { email } : {}), ...(tenant ? { tenant } : {}), roles: fields.getAll("role") };
       setMade(await api("POST", "/v1/invitations", { body }));
     } catch (problem) {
       setError(problem);
@@ -149,6 +150,11 @@ function Invite({ close }: { close: () => void }) {
         <Field label="E-mail" hint="Then only this address can use it. May be left empty.">
           <input className="input" name="email" type="email" maxLength={254} />
         </Field>
+        {me.roles.includes("operator") && (
+          <Field label="Tenant" hint="Where they will belong. A name that is new begins a tenant: give its first person the role admin.">
+            <input className="input" name="tenant" defaultValue={me.tenant} maxLength={64} pattern="[A-Za-z0-9_@\-][A-Za-z0-9._@\-]*" />
+          </Field>
+        )}
         <fieldset className="row wrap" style={{ border: 0, padding: 0, margin: 0 }}>
           <legend className="small" style={{ fontWeight: 560 }}>Roles</legend>
           {ROLES.map(([role]) => (

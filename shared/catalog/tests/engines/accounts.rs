@@ -170,7 +170,7 @@ async fn invited(catalog: &Catalog) {
         used_by: None,
     };
     let entry = noted("user.invited", &UserId::from_uuid(id()));
-    catalog.invite(&step(NOW), &invitation, None, &entry).await.unwrap();
+    catalog.invite(&step(NOW), &invitation, None, std::slice::from_ref(&entry)).await.unwrap();
     assert_eq!(catalog.invitation(NOW, &invitation.hash).await.unwrap(), Some(invitation.clone()));
     assert_eq!(catalog.invitation(NOW + 5, &invitation.hash).await.unwrap(), None, "over");
     assert_eq!(catalog.invitation(NOW, "other").await.unwrap(), None);
