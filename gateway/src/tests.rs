@@ -60,7 +60,9 @@ struct World {
     roles: &'static str,
     user_state: &'static str,
     session_over: bool,
+    key_tenant: &'static str,
     key_owner: &'static str,
+    upload_tenant: &'static str,
     upload_owner: &'static str,
     upload_state: &'static str,
     /// 20 MiB in parts of 8 MiB rather than 5 bytes at once.
@@ -70,6 +72,8 @@ struct World {
     asset_tenant: &'static str,
     asset_owner: &'static str,
     asset_state: AssetState,
+    /// Whose the one review is, if there is one.
+    review_tenant: Option<&'static str>,
     visibility: &'static str,
     request_key: bool,
     /// What the one webhook reads.
@@ -87,7 +91,9 @@ impl Default for World {
             roles: "user",
             user_state: "active",
             session_over: false,
+            key_tenant: "mine",
             key_owner: "me",
+            upload_tenant: "mine",
             upload_owner: "me",
             upload_state: "open",
             multipart: false,
@@ -95,6 +101,7 @@ impl Default for World {
             asset_tenant: "mine",
             asset_owner: "me",
             asset_state: AssetState::Processing,
+            review_tenant: None,
             visibility: "private",
             request_key: false,
             webhook_stream: "user:mine/me",
@@ -135,8 +142,17 @@ impl World {
         }
         if sql.contains("FROM api_key") {
             let hash = secret().hash();
-            let (owner, scopes) = (self.key_owner, &self.scopes);
-            return Some(json!([KEY, "mine", owner, "n", hash, scopes, 0, null, NOW, null, null, null, null]));
+            let (tenant, owner, scopes) = (self.key_tenant, self.key_owner, &self.scopes);
+            return Some(json!([KEY, tenant, owner, "n", hash, scopes, 0, null, NOW, null, null, null, null]));
+        }
+        if sql.contains("FROM approval r WHERE") {
+            return self.review_tenant.map(|tenant| {
+                let (owner, later) = (self.asset_owner, NOW + 1_000_000);
+                json!([
+                    REVIEW, ASSET, tenant, owner, "s", "waiting", 7, 1, 0, "keep", null, null, null, NOW, later, null,
+                    null, "[]"
+                ])
+            });
         }
         if sql.contains("FROM session s") {
             let over = self.session_over.then_some(1);
@@ -154,7 +170,7 @@ impl World {
             return found.then(|| {
                 json!([
                     UPLOAD,
-                    "mine",
+                    self.upload_tenant,
                     self.upload_owner,
                     ASSET,
                     "reelfleet-uploads",

@@ -300,37 +300,130 @@ async fn the_wrong_role_opens_nothing() {
     }
 }
 
+/// The routes that name something, which an administrator who operates nothing may call.
+fn naming_routes() -> impl Iterator<Item = (&'static str, String, Value, Door)> {
+    let names = |path: &str| [UPLOAD, ASSET, REVIEW, USER, KEY, WEBHOOK].iter().any(|id| path.contains(id));
+    // Operators see all tenants; nobody here is one.
+    keyed_routes().filter(move |(_, path, _, door)| names(path) && !matches!(door, Scope("ops")))
+}
+
+/// As the one who is signed in, on the version that everything here has.
+fn on_what_was_seen(method: &str, path: &str, body: Value) -> Request<Body> {
+    let mut request = with_token(&token(), method, path, body);
+    request.headers_mut().insert("if-match", "\"7\"".parse().unwrap());
+    request
+}
+
 #[tokio::test]
 async fn what_is_somebody_elses_does_not_exist() {
-    let mine = World { scopes: "uploads:write assets:read assets:write realtime reviews".into(), ..World::default() };
-    let users = World { upload_owner: "other", asset_owner: "other", key_owner: USER, ..mine.clone() };
-    let tenants = World { upload_owner: "other", asset_tenant: "theirs", asset_owner: USER, roles: "admin", ..mine };
+    let users = World { upload_owner: "other", asset_owner: "other", key_owner: "other", ..World::default() };
+    // Who administers one tenant reaches nothing of another, were it by one's own name.
+    let tenants = World {
+        roles: "user reviewer admin",
+        upload_tenant: "theirs",
+        upload_owner: USER,
+        asset_tenant: "theirs",
+        asset_owner: USER,
+        key_tenant: "theirs",
+        key_owner: USER,
+        review_tenant: Some("theirs"),
+        ..World::default()
+    };
     for (whose, world) in [("another user's", users), ("another tenant's", tenants)] {
-        let admin = world.roles == "admin";
+        let admin = world.roles != "user";
         let gateway = Gateway::with(world).await;
-        for (method, path, body, door) in keyed_routes() {
-            let named = [UPLOAD, ASSET, REVIEW, USER, KEY, WEBHOOK].iter().any(|id| path.contains(id));
-            // Whose key or upload it is has no other tenant in this world; administrators reach both in their own.
-            let reached = admin && (path.contains(UPLOAD) || path.contains(KEY));
-            // Operators see all tenants; nobody here is one.
-            let closed = matches!(door, Scope("ops")) || !admin && matches!(door, Scope("admin" | "reviews"));
-            let own_key = !admin && path.contains(KEY);
-            if !named || reached || closed || own_key {
+        for (method, path, body, door) in naming_routes() {
+            // What a role lets in is all of a tenant's: another user's is not told apart.
+            if !admin && matches!(door, Scope("admin" | "reviews")) {
                 continue;
             }
-            let mut request = with_token(&token(), method, &path, body.clone());
-            request.headers_mut().insert("if-match", "\"7\"".parse().unwrap());
-            let (status, _, problem) = gateway.send(request).await;
+            let (status, _, problem) = gateway.send(on_what_was_seen(method, &path, body.clone())).await;
             let seen = (status.as_u16(), &problem["code"]);
             assert_eq!(seen, (404, &"not_found".into()), "{whose}: {method} {path} {problem}");
             let no_id =
                 path.replace(UPLOAD, "upl_x").replace(ASSET, UPLOAD).replace(USER, ASSET).replace(REVIEW, ASSET);
+            let no_id = no_id.replace(KEY, ASSET).replace(WEBHOOK, ASSET);
             let (_, _, problem) = gateway.send(with_token(&token(), method, &no_id, body)).await;
             assert_eq!(problem["code"], "not_found", "{whose}: {method} {no_id}");
         }
         let (status, _, page) =
             gateway.send(with_token(&token(), "GET", "/v1/assets?bucket=b&key=k", Value::Null)).await;
         assert_eq!((status.as_u16(), &page["assets"]), (200, &json!([])), "{whose}");
+        assert!(gateway.sql().iter().all(|sql| sql.starts_with("SELECT")), "nothing was written");
+    }
+}
+
+#[tokio::test]
+async fn what_is_ones_own_does() {
+    for (method, path, body, _) in naming_routes() {
+        let own = World {
+            roles: "user reviewer admin",
+            upload_owner: USER,
+            asset_owner: USER,
+            key_owner: USER,
+            review_tenant: Some("mine"),
+            ..World::default()
+        };
+        // One gateway each: what one call does is no matter to the next.
+        let (_, _, problem) = Gateway::with(own).await.send(on_what_was_seen(method, &path, body)).await;
+        assert_ne!(problem["code"], "not_found", "the test above proves nothing of it: {method} {path}");
+    }
+}
+
+/// The doors that no account opens: what each of them says to whoever shows one nonetheless, and not what it wants.
+const OWN: &[(&str, &str, u16, &str)] = &[
+    // No provider is set up; what one's answer needs is tried with a real one.
+    ("GET", "/v1/auth/oidc/callback", 404, "not_found"),
+    ("POST", "/v1/auth/sign-up", 403, "invitation_invalid"),
+    ("POST", "/v1/auth/sign-in", 401, "invalid_credentials"),
+    ("POST", "/v1/auth/refresh", 401, "unauthenticated"),
+    // There is nothing to end.
+    ("POST", "/v1/auth/sign-out", 204, ""),
+    // Without an address; with one the mail goes to whom it belongs, whoever asks.
+    ("POST", "/v1/auth/password-reset", 400, "invalid_request"),
+    ("POST", "/v1/auth/password-reset/confirm", 403, "reset_invalid"),
+    ("POST", "/v1/sources/{name}", 401, "unauthenticated"),
+    ("GET", "/v1/reviews/link/{token}", 404, "not_found"),
+    ("POST", "/v1/reviews/link/{token}/verdict", 404, "not_found"),
+    ("GET", "/p/{token}/{*path}", 403, "playback_token_invalid"),
+    ("HEAD", "/p/{token}/{*path}", 403, ""),
+];
+
+#[tokio::test]
+async fn no_account_opens_what_has_a_lock_of_its_own() {
+    let told: Vec<_> = OWN.iter().map(|(method, path, ..)| (*method, *path)).collect();
+    let known: Vec<_> = ROUTES.iter().filter(|(_, _, door)| *door == Own).map(|(m, path, _)| (*m, *path)).collect();
+    assert_eq!(told, known, "each of them is tried here");
+    for (who, credential) in [
+        ("nobody", None),
+        ("garbage", Some("nonsense".to_owned())),
+        ("a good key", Some(key())),
+        ("an administrator", Some(token())),
+    ] {
+        let world = World { roles: "user reviewer operator admin", review_tenant: Some("mine"), ..World::default() };
+        let gateway = Gateway::with(world).await;
+        for (method, pattern, status, code) in OWN {
+            let (path, _) = example(method, pattern);
+            let body = match *pattern {
+                "/v1/auth/sign-up" => {
+                    json!({ "email": "b@example.org", "password": "correct horse battery", "invitation": "x" })
+                }
+                "/v1/auth/sign-in" => json!({ "email": "ann@example.org", "password": "wrong password" }),
+                "/v1/auth/password-reset" => json!({ "email": "b" }),
+                "/v1/auth/password-reset/confirm" => json!({ "token": "x", "password": "correct horse battery" }),
+                "/v1/reviews/link/{token}/verdict" => json!({ "verdict": "approve", "code": "000000" }),
+                _ => json!({}),
+            };
+            let mut request = keyed(method, &path, body);
+            request.headers_mut().remove("authorization");
+            request.headers_mut().insert("origin", "http://localhost:8080".parse().unwrap());
+            if let Some(credential) = &credential {
+                request.headers_mut().insert("authorization", format!("Bearer {credential}").parse().unwrap());
+            }
+            let (got, _, problem) = gateway.send(request).await;
+            let said = problem["code"].as_str().unwrap_or_default();
+            assert_eq!((got.as_u16(), said), (*status, *code), "{who}: {method} {path} {problem}");
+        }
         assert!(gateway.sql().iter().all(|sql| sql.starts_with("SELECT")), "nothing was written");
     }
 }
