@@ -23,7 +23,7 @@ use crate::captions;
 use crate::deletion::deletion;
 use crate::paging::{self, Page};
 use crate::problem::{Code, Problem};
-use crate::review::again;
+use crate::review::story;
 use crate::{estimates, explore};
 
 /// Characters that can be looked for.
@@ -139,7 +139,7 @@ pub(crate) async fn show(
     let mut shown = full(&asset, job.as_ref(), &renditions, &pictures, playback.as_ref());
     shown["captions"] = captions::of(&app, &asset, playback.as_ref()).await?;
     shown["deletion"] = deletion(&app, &asset).await?;
-    shown["review"] = again::of(&app, &asset).await?;
+    shown["review"] = story::of(&app, &principal, &asset).await?;
     (shown["estimate"], shown["spent"]) = estimates::beside(&app, &asset).await?;
     Ok(with_etag(&headers, shown.to_string()))
 }

@@ -27,7 +27,7 @@ use crate::problem::Problem;
 struct Dist;
 
 /// Paths that a person may open or reload; everything below is decided by the app itself.
-pub(crate) const PAGES: [&str; 18] = [
+pub(crate) const PAGES: [&str; 19] = [
     "/sign-in",
     "/sign-up",
     "/forgot",
@@ -44,6 +44,7 @@ pub(crate) const PAGES: [&str; 18] = [
     "/operations/{tab}",
     "/operations/assets/{id}",
     "/users",
+    "/audit",
     "/settings",
     "/docs",
 ];

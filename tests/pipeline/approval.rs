@@ -268,6 +268,11 @@ async fn the_desk_counts_two_votes_and_what_nobody_decides_stays_blocked() {
     desk.wait(SOON, |e| e.subject == asset && e.kind == "approval.granted.v1").await;
     let audit = format!("SELECT count(*) FROM audit WHERE subject = '{review}' AND what = 'review.approved'");
     assert_eq!(clients.rows(&audit).await, [["2"]]);
+    // How it went is told after its verdict, too.
+    let told = clients.asset(&asset).await["review"].clone();
+    let approved = |by: &str, reason: Value| json!({ "what": "approved", "by": by, "reason": reason });
+    let wanted = [approved("operator", Value::Null), approved("bob@example.com", json!("fine"))];
+    assert_eq!((&told["state"], without_times(&told["steps"])), (&json!("granted"), wanted.to_vec()), "{told}");
 
     // Rejected for good.
     let (burnt, _) = waiting(clients, &mut events, "burnt/waste.mp4", &film).await;
@@ -318,7 +323,25 @@ async fn the_desk_counts_two_votes_and_what_nobody_decides_stays_blocked() {
     assert_eq!(state(clients, &late).await, "awaiting_approval");
     // Or asked for again, by its owner: whoever was written to is written to anew.
     let path = format!("/v1/assets/{late}/review");
-    assert_eq!(clients.asset(&late).await["review"]["state"], "expired");
+    let told = clients.asset(&late).await["review"].clone();
+    let steps = without_times(&told["steps"]);
+    let mut went: Vec<&str> = steps.iter().map(|step| step["what"].as_str().unwrap()).collect();
+    went.sort_unstable();
+    assert_eq!((&told["state"], went), (&json!("expired"), vec!["escalated", "expired", "reminded"]), "{told}");
+    let (_, audit) = clients.api(Method::GET, "/v1/audit?kind=review&limit=100", None).await;
+    for (what, to) in [
+        ("review.reminded", json!(["bob@example.com", "eve@example.com"])),
+        ("review.escalated", json!(["boss@example.com"])),
+        ("review.expired", Value::Null),
+    ] {
+        let mut lines = audit["entries"].as_array().unwrap().iter();
+        let line = lines.find(|line| line["what"] == what && line["detail"]["asset"] == late.as_str());
+        let line = line.unwrap_or_else(|| panic!("no {what}: {audit}"));
+        assert_eq!((&line["who"], &line["detail"]["to"]), (&json!("janitor"), &to), "{line}");
+    }
+    assert!(
+        audit["entries"].as_array().unwrap().iter().all(|line| line["what"].as_str().unwrap().starts_with("review."))
+    );
     for _ in 0..2 {
         let (status, open) = clients.api(Method::POST, &path, None).await;
         assert_eq!((status, &open["state"]), (StatusCode::OK, &json!("waiting")), "{open}");
@@ -331,6 +354,15 @@ async fn the_desk_counts_two_votes_and_what_nobody_decides_stays_blocked() {
     let (status, _) = clients.api(Method::DELETE, &format!("/v1/assets/{late}"), None).await;
     assert_eq!(status, StatusCode::ACCEPTED);
     assert_eq!(fleet.stop().await, Some(0));
+}
+
+/// Steps of a review without when they were.
+fn without_times(steps: &Value) -> Vec<Value> {
+    let mut steps = steps.as_array().unwrap().clone();
+    for step in &mut steps {
+        assert!(step.as_object_mut().unwrap().remove("at").is_some_and(|at| at.is_string()), "{step}");
+    }
+    steps
 }
 
 async fn tags(clients: &Clients, key: &str) -> Vec<(String, String)> {

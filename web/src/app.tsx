@@ -23,6 +23,7 @@ const Timeline = lazy(() => import("./pages/operations-timeline").then(({ Timeli
 const Webhooks = lazy(() => import("./pages/webhooks").then(({ Webhooks: page }) => ({ default: page })));
 const Keys = lazy(() => import("./pages/keys").then(({ Keys: page }) => ({ default: page })));
 const Users = lazy(() => import("./pages/users").then(({ Users: page }) => ({ default: page })));
+const Audit = lazy(() => import("./pages/audit").then(({ Audit: page }) => ({ default: page })));
 const Docs = lazy(() => import("./pages/docs").then(({ Docs: page }) => ({ default: page })));
 const Embed = lazy(() => import("./pages/embed").then(({ Embed: page }) => ({ default: page })));
 const Notifications = lazy(() => import("./pages/notifications").then(({ Notifications: page }) => ({ default: page })));
@@ -116,6 +117,7 @@ function Inside({ user }: { user: User }) {
           {operates && <Route path="/operations/:tab?">{({ tab }) => <Operations tab={tab ?? ""} />}</Route>}
           <Route path="/webhooks"><Webhooks user={user} /></Route>
           <Route path="/keys"><Keys user={user} /></Route>
+          {may("admin") && <Route path="/audit"><Audit /></Route>}
           {may("admin") && <Route path="/users"><Users me={user} /></Route>}
           <Route path="/settings"><Settings user={user} /></Route>
           <Route path="/docs"><Docs /></Route>

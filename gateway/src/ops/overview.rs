@@ -66,7 +66,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>, caller: Caller) -> Result<
 /// What operators did, the latest first.
 pub(crate) async fn audit(State(app): State<Arc<App>>, caller: Caller, page: Page) -> Result<Json<Value>, Problem> {
     caller.with(Scope::Ops)?;
-    audit::page(&app, None, &page).await
+    audit::page(&app, None, None, &page).await
 }
 
 /// Seconds until the queue is empty at the present pace; what nobody works on comes first.

@@ -1,7 +1,7 @@
 //! `POST /v1/assets/{id}/review`: its owner asks again for the verdict that nobody gave in time.
 //!
 //! Guarantee: only a review that expired is opened again, with the votes that it has, for as long as it was open before;
-//! whoever was written to then is written to anew. What was decided stays decided.
+//! whoever was written to then is written to anew. What was decided stays decided. How a review went is in [`story`].
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ use reelfleet_messages::Event;
 use reelfleet_messages::event::ApprovalRequested;
 use serde_json::{Value, json};
 
-use super::outcome;
-use crate::app::{App, rfc3339};
+use super::{outcome, story};
+use crate::app::App;
 use crate::caller::Caller;
 use crate::deletion;
 use crate::problem::{Code, Problem};
@@ -49,7 +49,7 @@ pub(crate) async fn ask(
         // Who decided is for reviewers to know.
         return Err(Problem::new(Code::ReviewDecided, outcome(&Review { decided_by: None, ..review })));
     }
-    Ok(Json(for_owner(&review)))
+    Ok(Json(story::told(&app, &principal, &review).await?))
 }
 
 async fn open(app: &App, principal: &Principal, asset: &Asset, review: &Review) -> Result<(), CatalogError> {
@@ -88,25 +88,4 @@ async fn open(app: &App, principal: &Principal, asset: &Asset, review: &Review) 
     };
     let emissions = [app.context.emission(&asset.tenant, &asset.owner, None, fact).to_reviewers()];
     app.catalog.ask_again(&step, review, (remind_at, expires_at), &links, noted, &emissions).await
-}
-
-/// What an asset's owner sees of its review, if it has one that says how it stands.
-pub(crate) async fn of(app: &App, asset: &Asset) -> Result<Value, Problem> {
-    let tells = asset.state == AssetState::AwaitingApproval || asset.reason_code.as_deref() == Some("rejected");
-    if !tells {
-        return Ok(Value::Null);
-    }
-    Ok(json!(app.catalog.review_of(&asset.id).await?.as_ref().map(for_owner)))
-}
-
-/// Who decides, and who decided, is for reviewers to know.
-fn for_owner(review: &Review) -> Value {
-    json!({
-        "state": review.state,
-        "needed": review.needed,
-        "given": review.given,
-        "requested_at": rfc3339(review.requested_at),
-        "expires_at": rfc3339(review.expires_at),
-        "decided_at": review.decided_at.map(rfc3339),
-    })
 }

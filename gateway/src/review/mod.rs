@@ -11,6 +11,7 @@
 pub(crate) mod again;
 pub(crate) mod desk;
 pub(crate) mod link;
+pub(crate) mod story;
 
 use reelfleet_catalog::approval::{DECLINED, EXPIRED, GRANTED, Review, WAITING};
 use reelfleet_catalog::assets::Asset;

@@ -15,7 +15,7 @@ use crate::error::CatalogError;
 use crate::identities::{self, Identity};
 use crate::mail::{self, NewMail};
 use crate::sessions;
-use crate::statement::{Params, Row, Statement};
+use crate::statement::{Params, Row, Statement, one_of};
 use crate::store::{Atomic, Catalog};
 
 /// The state of whoever may sign in.
@@ -190,6 +190,13 @@ impl Catalog {
         );
         let statement = Statement::new(sql).text("tenant", tenant).text("after", after).int("limit", limit);
         self.read(statement).await?.iter().map(user_from).collect()
+    }
+
+    /// The e-mails of those of these ids that are accounts.
+    pub async fn emails_of(&self, ids: &[String]) -> Result<Vec<(String, String)>, CatalogError> {
+        let sql = concat!("SELECT id, email FROM user_account WHERE id IN ", one_of!());
+        let rows = self.read_each(sql, ids).await?;
+        rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
     }
 
     /// Changes an account, if it still has the version. Whoever is disabled is signed out everywhere.

@@ -2,7 +2,8 @@
 //!
 //! Guarantees:
 //! - an asset that waits has one review, made in the transaction of its probe; while it waits no task of it encodes;
-//! - when a review ends, every link to it ends in the same transaction.
+//! - when a review ends, every link to it ends in the same transaction;
+//! - whatever happens to it, by people or by time, has its line in the audit, in the same transaction.
 
 use reelfleet_domain::approval::OnReject;
 use reelfleet_domain::{AssetState, TaskState};
@@ -167,6 +168,7 @@ impl Catalog {
         &self,
         step: &Step,
         review: &Review,
+        noted: AuditEntry,
         emissions: &[Emission],
     ) -> Result<(), CatalogError> {
         let mut statements = vec![
@@ -182,6 +184,7 @@ impl Catalog {
                 .int("now", step.now)
                 .text("id", review.asset.to_string()),
             review_links::revoke_all(step, &review.id),
+            audit::note(&[noted]),
         ];
         statements.extend(events::emit(step, emissions));
         self.commit(Atomic { what: "expiring a review", statements, settled: settled(step, review) }).await
@@ -242,6 +245,7 @@ impl Catalog {
         review: &Review,
         replaced: &[String],
         links: &[NewLink],
+        noted: &[AuditEntry],
     ) -> Result<(), CatalogError> {
         let mut statements = vec![
             Statement::new(
@@ -257,6 +261,9 @@ impl Catalog {
         ];
         statements.extend(replaced.iter().map(|hash| review_links::revoke(step, hash)));
         statements.extend(review_links::open(step, &review.id, links));
+        if !noted.is_empty() {
+            statements.push(audit::note(noted));
+        }
         self.commit(Atomic { what: "reminding reviewers", statements, settled: settled(step, review) }).await
     }
 

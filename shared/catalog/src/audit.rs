@@ -1,4 +1,4 @@
-//! The audit: what people did to the installation by hand.
+//! The audit: what people did to the installation by hand, and what became of what they were asked.
 //!
 //! Guarantee: rows are only ever added, before the deed; an entry whose deed then failed is there all the same.
 
@@ -67,10 +67,12 @@ impl Catalog {
         rows.iter().map(entry_from).collect()
     }
 
-    /// What was done in a tenant, or (none) to the installation, the latest first, from before an entry's time and id.
+    /// What was done in a tenant, or (none) to the installation, the latest first, from before an entry's time and id;
+    /// of one kind alone: what stands before the dot of [`AuditEntry::what`], a word of small letters.
     pub async fn audit_in(
         &self,
         tenant: Option<&str>,
+        kind: Option<&str>,
         before: Option<(i64, &str)>,
         limit: i64,
     ) -> Result<Vec<AuditEntry>, CatalogError> {
@@ -81,7 +83,7 @@ impl Catalog {
                     columns!(),
                     " FROM audit WHERE ",
                     $tenant,
-                    " AND (at < :at OR (at = :at AND id < :id)) ORDER BY at DESC, id DESC LIMIT :limit"
+                    " AND what LIKE :kind AND (at < :at OR (at = :at AND id < :id)) ORDER BY at DESC, id DESC LIMIT :limit"
                 )
             };
         }
@@ -90,7 +92,8 @@ impl Catalog {
             None => Statement::new(of!("tenant IS NULL")),
         };
         let (at, id) = before.unwrap_or((i64::MAX, ""));
-        let statement = statement.int("at", at).text("id", id).int("limit", limit);
+        let kind = kind.map_or_else(|| "%".to_owned(), |kind| format!("{kind}.%"));
+        let statement = statement.text("kind", kind).int("at", at).text("id", id).int("limit", limit);
         self.read(statement).await?.iter().map(entry_from).collect()
     }
 

@@ -89,7 +89,15 @@ export interface Captions {
   url: string | null;
 }
 
-/** How an asset's review stands. */
+/** What happened to a review. Who voted is told to whoever may review. */
+export interface ReviewStep {
+  what: "approved" | "rejected" | "reminded" | "escalated" | "expired" | "asked_again";
+  at: string;
+  by: string | null;
+  reason: string | null;
+}
+
+/** How an asset's review stands, and went; after its verdict too. */
 export interface OwnReview {
   state: "waiting" | "granted" | "declined" | "expired";
   needed: number;
@@ -97,6 +105,7 @@ export interface OwnReview {
   requested_at: string;
   expires_at: string;
   decided_at: string | null;
+  steps: ReviewStep[];
 }
 
 /** An event of one's own stream. */

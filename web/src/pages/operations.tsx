@@ -6,10 +6,10 @@ import { keys as names } from "../api/calls";
 import { api, query } from "../api/client";
 import { span } from "../parts/format";
 import { useAttempt } from "../parts/attempt";
-import { Icon } from "../parts/icon";
 import { toast } from "../parts/toast";
 import { Bar, Empty, Failure, Note, Time, useRested, useTitle } from "../parts/ui";
 import { realtime } from "../realtime/client";
+import { Deeds } from "./audit";
 import { More } from "./library";
 import { Letters } from "./operations-letters";
 import { Spending } from "./operations-spending";
@@ -66,15 +66,6 @@ interface Job {
   created_at: string;
 }
 
-interface Deed {
-  id: string;
-  at: string;
-  who: string;
-  what: string;
-  subject: string;
-  detail: unknown;
-}
-
 const TABS: [string, string][] = [
   ["", "Queues"],
   ["jobs", "Jobs"],
@@ -122,7 +113,7 @@ export function Operations({ tab }: { tab: string }) {
       {tab === "jobs" && <Jobs />}
       {tab === "letters" && <Letters />}
       {tab === "spending" && <Spending />}
-      {tab === "audit" && <Audit />}
+      {tab === "audit" && <Deeds path="/v1/ops/audit" />}
     </>
   );
 }
@@ -272,42 +263,6 @@ function Jobs() {
                   <td>{job.state}{job.reason !== null && <div className="quiet small">{job.reason}</div>}</td>
                   <td><Bar percent={job.state === "succeeded" ? 100 : job.percent} label={`${job.name}: done`} /></td>
                   <td><Time iso={job.created_at} /></td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
-      )}
-      {found.hasNextPage && <More next={() => void found.fetchNextPage()} busy={found.isFetchingNextPage} />}
-    </div>
-  );
-}
-
-function Audit() {
-  const found = useInfiniteQuery({
-    queryKey: [...names.operations, "audit"],
-    queryFn: ({ pageParam, signal }) =>
-      api<{ entries: Deed[]; next_cursor: string | null }>("GET", `/v1/ops/audit${query({ cursor: pageParam })}`, { signal }),
-    initialPageParam: null as string | null,
-    getNextPageParam: (page) => page.next_cursor,
-  });
-  const list = found.data?.pages.flatMap((page) => page.entries) ?? [];
-  return (
-    <div className="stack">
-      {found.error ? <Failure error={found.error} again={() => void found.refetch()} /> : null}
-      {found.data && list.length === 0 && <Empty icon="info" title="Nobody has done anything yet" />}
-      {list.length > 0 && (
-        <div className="card table-scroll" tabIndex={0} role="region" aria-label="Audit">
-          <table className="table">
-            <thead><tr><th>When</th><th>Who</th><th>What</th><th>To what</th><th>How</th></tr></thead>
-            <tbody>
-              {list.map((deed) => (
-                <tr key={deed.id}>
-                  <td><Time iso={deed.at} /></td>
-                  <td>{deed.who}</td>
-                  <td><Icon name="gear" /> {deed.what}</td>
-                  <td className="mono small">{deed.subject}</td>
-                  <td className="mono small clip">{JSON.stringify(deed.detail)}</td>
                 </tr>
               ))}
             </tbody>

@@ -1,6 +1,7 @@
 /** The people of the tenant, for its administrators. */
 import { useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
+import { Link } from "wouter";
 import { keys } from "../api/calls";
 import { api, query } from "../api/client";
 import type { Role, User } from "../api/types";
@@ -47,6 +48,7 @@ export function Users({ me }: { me: User }) {
     <>
       <div className="head">
         <h1>Users</h1>
+        <Link className="button" href="/audit">Audit</Link>
         <button type="button" className="button primary" onClick={() => setInviting(true)}><Icon name="users" />Invite</button>
       </div>
       <div className="stack">

@@ -5,7 +5,7 @@ import { useLocation } from "wouter";
 import { assets, isOwn, keys, seen } from "../api/calls";
 import { request } from "../api/client";
 import { Problem, said } from "../api/problem";
-import type { AssetDetail, OpenAsset, User } from "../api/types";
+import type { AssetDetail, OpenAsset, OwnReview, ReviewStep, User } from "../api/types";
 import { useConnection } from "../app";
 import { bytes, clock, took } from "../parts/format";
 import { Icon, type IconName } from "../parts/icon";
@@ -138,16 +138,49 @@ const REVIEW = {
   waiting: "Waits for a reviewer", declined: "Not approved", expired: "Not reviewed in time", granted: "Approved",
 } as const;
 
+const STEP: Record<ReviewStep["what"], string> = {
+  approved: "A reviewer approved",
+  rejected: "A reviewer rejected",
+  reminded: "Reviewers were reminded",
+  escalated: "Others were asked too",
+  expired: "Nobody decided in time",
+  asked_again: "Asked again",
+};
+
+/** How a review went: votes, reminders, expiry, each with its time. */
+function Went({ review }: { review: OwnReview }) {
+  const again = review.steps.some(({ what }) => what === "asked_again");
+  return (
+    <ul className="went small quiet" aria-label="Review">
+      {/* Once it was asked for again, that is what the time is of. */}
+      {!again && <li>Reviewers were asked <Time iso={review.requested_at} /></li>}
+      {review.steps.map(({ what, at, by, reason }) => (
+        <li key={`${what} ${at} ${by}`}>
+          {by ? `${by} ${what}` : STEP[what]} <Time iso={at} />
+          {reason && <>: {reason}</>}
+        </li>
+      ))}
+      {review.state === "waiting" && review.needed > 1 && <li>{review.given} of {review.needed} approvals</li>}
+    </ul>
+  );
+}
+
 function Stages({ asset, progress }: { asset: AssetDetail; progress: number | null }) {
   const wrong = asset.state === "refused" || asset.state === "failed";
   const probed = asset.probe !== null || asset.media !== null;
   const { playable_ms: playable, ready_ms: ready } = asset.timings;
-  type Stage = { name: string; at: string | null; after: number | null; reached: boolean };
+  type Stage = { name: string; at: string | null; after: number | null; reached: boolean; more?: ReactNode };
   const list: Stage[] = [
     { name: "Uploaded", at: asset.landed_at, after: null, reached: true },
     { name: "Checked", at: null, after: null, reached: probed },
-    ...(asset.review && asset.review.state !== "granted"
-      ? [{ name: REVIEW[asset.review.state], at: asset.review.decided_at, after: null, reached: false }]
+    ...(asset.review
+      ? [{
+          name: REVIEW[asset.review.state],
+          at: asset.review.decided_at,
+          after: null,
+          reached: asset.review.state === "granted",
+          more: <Went review={asset.review} />,
+        }]
       : []),
     ...(asset.media === "image" ? [] : [{ name: "Playable", at: asset.playable_at, after: playable, reached: !!asset.playable_at }]),
     { name: "Ready in every quality", at: asset.ready_at, after: ready, reached: !!asset.ready_at },
@@ -155,7 +188,7 @@ function Stages({ asset, progress }: { asset: AssetDetail; progress: number | nu
   const next = list.findIndex(({ reached }) => !reached);
   return (
     <ol className="stages">
-      {list.map(({ name, at, after, reached }, index) => {
+      {list.map(({ name, at, after, reached, more }, index) => {
         const here = index === next && asset.state !== "deleting" && asset.state !== "deleted";
         const look = reached ? "reached" : here ? (wrong ? "wrong" : "now") : "";
         const icon: IconName = reached ? "done" : here ? (wrong ? "warn" : "gear") : "circle";
@@ -164,8 +197,9 @@ function Stages({ asset, progress }: { asset: AssetDetail; progress: number | nu
             <Icon name={icon} spin={here && !wrong && asset.state !== "awaiting_approval" && asset.state !== "parked"} />
             <span>
               {name}
-              {here && wrong && <span className="quiet small"> · {asset.reason?.detail ?? asset.state}</span>}
+              {here && wrong && !more && <span className="quiet small"> · {asset.reason?.detail ?? asset.state}</span>}
               {here && progress !== null && WORKING.includes(asset.state) && <span className="quiet small numbers"> · {Math.floor(progress)} %</span>}
+              {more}
             </span>
             <span className="quiet small">{after !== null ? `after ${took(after)}` : at ? <Time iso={at} /> : null}</span>
           </li>

@@ -2,21 +2,26 @@
 //! sources of what was rejected into quarantine are tagged.
 //!
 //! Guarantees: whoever is written to again gets a new link, and the one before ends in the same transaction; each
-//! reminder goes out once, however many janitors look; only a review whose asset still waits is touched.
+//! reminder goes out once, however many janitors look; only a review whose asset still waits is touched; each of it has
+//! its line in the audit.
 
 use std::collections::BTreeSet;
 
 use aws_sdk_s3::types::{Tag, Tagging};
 use reelfleet_catalog::CatalogError;
 use reelfleet_catalog::approval::Review;
+use reelfleet_catalog::audit::AuditEntry;
 use reelfleet_catalog::review_links::NewLink;
 use reelfleet_domain::review_mail::Occasion;
 use reelfleet_fleet::reviews::Asked;
 use reelfleet_messages::Event;
 use reelfleet_messages::event::ApprovalFact;
+use serde_json::json;
 
 use crate::{Janitor, passed_over};
 
+/// Who does it, in the audit.
+const WHO: &str = "janitor";
 /// Reviews of one round.
 const PAGE: i64 = 50;
 /// A source with this tag is held back, by a bucket policy that denies reading it.
@@ -31,7 +36,8 @@ impl Janitor {
             self.beat.tick();
             let fact = Event::ApprovalExpired(ApprovalFact { asset: review.asset, review: review.id });
             let emission = self.context.emission(&review.tenant, &review.owner, None, fact).to_reviewers();
-            count += done(&review, self.catalog.expire_review(&self.context.step(), &review, &[emission]).await);
+            let noted = self.noted(&review, "review.expired", None);
+            count += done(&review, self.catalog.expire_review(&self.context.step(), &review, noted, &[emission]).await);
         }
         for review in self.catalog.reviews_to_remind(now, PAGE).await? {
             self.beat.tick();
@@ -64,16 +70,39 @@ impl Janitor {
         }
         let mut written = BTreeSet::new();
         let mut links: Vec<NewLink> = Vec::new();
+        let mut noted = Vec::new();
         for (occasion, addresses) in occasions {
+            let mut to = Vec::new();
             for address in addresses.into_iter().filter(|address| *address != owner) {
                 if written.insert(address.clone()) {
                     links.push(self.context.review_link(occasion, &asked, &address));
+                    to.push(address);
                 }
             }
+            let what = if occasion == Occasion::Escalated { "review.escalated" } else { "review.reminded" };
+            // Where nobody is written to, nothing happens.
+            noted.extend((!to.is_empty()).then(|| self.noted(review, what, Some(&to))));
         }
         let replaced = open.into_iter().filter(|link| written.contains(&link.address));
         let replaced: Vec<String> = replaced.map(|link| link.hash).collect();
-        self.catalog.remind(&step, review, &replaced, &links).await
+        self.catalog.remind(&step, review, &replaced, &links, &noted).await
+    }
+
+    /// A line of the tenant's audit.
+    fn noted(&self, review: &Review, what: &str, to: Option<&[String]>) -> AuditEntry {
+        let mut detail = json!({ "asset": review.asset.to_string() });
+        if let Some(to) = to {
+            detail["to"] = json!(to);
+        }
+        AuditEntry {
+            id: self.context.ids.token(),
+            at: self.context.clock.now_ms(),
+            who: WHO.to_owned(),
+            what: what.to_owned(),
+            subject: review.id.to_string(),
+            detail: detail.to_string(),
+            tenant: Some(review.tenant.clone()),
+        }
     }
 
     /// Tags sources that were rejected into quarantine; one that is gone needs no tag.

@@ -175,13 +175,15 @@ async fn audited(catalog: &Catalog) {
     catalog.audit(&[AuditEntry { who: "eve".into(), ..entry("a", 9) }]).await.unwrap();
     assert_eq!(catalog.audit_of("tsk_1", 10).await.unwrap(), [entry("b", 2), entry("a", 1)], "never changed");
     assert_eq!(catalog.audit_of("tsk_2", 10).await.unwrap(), []);
-    assert!(catalog.audit_in(Some("default"), None, 10).await.unwrap().contains(&entry("b", 2)));
+    assert!(catalog.audit_in(Some("default"), None, None, 10).await.unwrap().contains(&entry("b", 2)));
     assert!(
-        !catalog.audit_in(Some("default"), None, 10).await.unwrap().contains(&entry("a", 1)),
+        !catalog.audit_in(Some("default"), None, None, 10).await.unwrap().contains(&entry("a", 1)),
         "nobody's but operators'"
     );
-    assert_eq!(catalog.audit_in(Some("default"), Some((2, "b")), 10).await.unwrap(), []);
-    assert_eq!(catalog.audit_in(Some("other"), None, 10).await.unwrap(), []);
-    assert!(catalog.audit_in(None, None, 100).await.unwrap().contains(&entry("a", 1)));
-    assert!(!catalog.audit_in(None, None, 100).await.unwrap().contains(&entry("b", 2)), "a tenant's");
+    assert_eq!(catalog.audit_in(Some("default"), None, Some((2, "b")), 10).await.unwrap(), []);
+    assert!(catalog.audit_in(Some("default"), Some("dlq"), None, 10).await.unwrap().contains(&entry("b", 2)));
+    assert_eq!(catalog.audit_in(Some("default"), Some("dl"), None, 10).await.unwrap(), [], "a kind is a whole word");
+    assert_eq!(catalog.audit_in(Some("other"), None, None, 10).await.unwrap(), []);
+    assert!(catalog.audit_in(None, None, None, 100).await.unwrap().contains(&entry("a", 1)));
+    assert!(!catalog.audit_in(None, None, None, 100).await.unwrap().contains(&entry("b", 2)), "a tenant's");
 }
