@@ -40,6 +40,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/reviews/{id}/verdict", post(review::desk::decide))
         .route("/v1/me", get(auth::me::show).patch(auth::me::rename))
         .route("/v1/me/events", get(history::list))
+        .route("/v1/me/events/seen", put(history::see))
         .route("/v1/me/export", get(auth::export::export))
         .route("/v1/me/notices", get(notices::show).patch(notices::change))
         .route("/v1/me/password", post(auth::me::change_password))

@@ -227,6 +227,15 @@ async fn every_topic_opens_to_whom_it_should_and_to_nobody_else() {
         assert!(events.iter().zip(events.iter().skip(1)).all(|(a, b)| a["position"].as_i64() > b["position"].as_i64()));
     }
 
+    // What is read is read on every device, and by nobody else.
+    let read = as_bob.api(Method::PUT, "/v1/me/events/seen", Some(json!({ "position": 2 }))).await;
+    assert_eq!(read.0, 204, "{}", read.1);
+    for (who, seen) in [(bob, 2), (&people[2], 0)] {
+        let as_who = Clients { api_key: who.token.clone(), ..clients.clone() };
+        let (_, page) = as_who.api(Method::GET, "/v1/me/events?limit=1", None).await;
+        assert_eq!(page["seen"], seen, "{}: {page}", who.name);
+    }
+
     let topics = TOPICS.map(|word| (word, word.replace("<id>", &asset)));
     for (word, topic) in &topics {
         for transport in [Transport::WebSocket, Transport::Events] {

@@ -9,7 +9,7 @@ import { Library } from "./pages/library";
 import { Icon, Logo, type IconName } from "./parts/icon";
 import { Toasts } from "./parts/toast";
 import { Boundary, Empty, Failure, useTitle } from "./parts/ui";
-import { useNews, useSeen } from "./news";
+import { useNews } from "./news";
 import { realtime, type Connection } from "./realtime/client";
 import { uploader } from "./uploads";
 import { Problem } from "./api/problem";
@@ -112,7 +112,7 @@ function Inside({ user }: { user: User }) {
           <Route path="/watch/:id">{({ id }) => <Watch key={id} id={id} user={user} />}</Route>
           {may("reviewer") && <Route path="/review"><Desk wanted={null} /></Route>}
           {may("reviewer") && <Route path="/reviews/:id">{({ id }) => <Desk key={id} wanted={id} />}</Route>}
-          <Route path="/notifications"><Notifications user={user} /></Route>
+          <Route path="/notifications"><Notifications /></Route>
           {operates && <Route path="/operations/assets/:id">{({ id }) => <Timeline id={id} />}</Route>}
           {operates && <Route path="/operations/:tab?">{({ tab }) => <Operations tab={tab ?? ""} />}</Route>}
           <Route path="/webhooks"><Webhooks user={user} /></Route>
@@ -214,7 +214,7 @@ function Shell({ user, dock, children }: { user: User | null; dock?: ReactNode; 
         </Link>
         <nav aria-label="Pages">
           {user && <NavLink href="/" icon="library">Library</NavLink>}
-          {user && <NavLink href="/notifications" icon="bell">Notifications<Unread user={user} /></NavLink>}
+          {user && <NavLink href="/notifications" icon="bell">Notifications<Unread /></NavLink>}
           <NavLink href="/explore" icon="compass">Explore</NavLink>
           {may("reviewer") && <NavLink href="/review" icon="review">Review</NavLink>}
           {user && <NavLink href="/keys" icon="key">Keys</NavLink>}
@@ -255,10 +255,9 @@ function Shell({ user, dock, children }: { user: User | null; dock?: ReactNode; 
   );
 }
 
-function Unread({ user }: { user: User }) {
-  const { news } = useNews();
-  const seen = useSeen(user.id);
-  const count = news.filter(({ event, own }) => !own && event.position > seen).length;
+function Unread() {
+  const { news, seen } = useNews();
+  const count = news.filter(({ event, own }) => !own && seen !== null && event.position > seen).length;
   if (count === 0) return null;
   return <span className="count">{count > 99 ? "99+" : count}<span className="hidden-text"> unread</span></span>;
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { meant } from "./news";
+import { meant, read } from "./news";
 import { embedCode } from "./pages/share";
 
 const event = (type: string, data: Record<string, unknown> = {}) => ({
@@ -12,6 +12,14 @@ test("what is worth a line says why", () => {
   expect(meant(event("asset.refused.v1", { code: "rejected", detail: "no sound" }))).toBeNull();
   expect(meant(event("job.started.v1"))).toBeNull();
   expect(meant(event("asset.deleting.v1"))?.own).toBe(true);
+});
+
+test("what was read stays read", () => {
+  const page = (seen: number) => ({ events: [], seen, next_cursor: null });
+  const held = { pages: [page(4), page(4)], pageParams: [null, "a"] };
+  expect(read(held, 7).pages.map(({ seen }) => seen)).toEqual([7, 7]);
+  expect(read(held, 2).pages.map(({ seen }) => seen)).toEqual([4, 4]);
+  expect(held.pages[0]?.seen).toBe(4);
 });
 
 test("a name in an embed code stays a name", () => {

@@ -1,7 +1,6 @@
 /** What happened to one's own, as people want to hear of it; and how much of it has been read. */
-import { useInfiniteQuery } from "@tanstack/react-query";
-import { useSyncExternalStore } from "react";
-import { events, keys } from "./api/calls";
+import { useInfiniteQuery, type InfiniteData, type QueryClient } from "@tanstack/react-query";
+import { events, keys, type Events } from "./api/calls";
 import type { Happened } from "./api/types";
 import type { IconName } from "./parts/icon";
 
@@ -65,44 +64,18 @@ export function useNews() {
     const means = meant(event);
     return means ? [{ event, ...means }] : [];
   });
-  return { found, news };
+  // On whatever device it was read; null: not known yet.
+  const seen = found.data?.pages[0]?.seen ?? null;
+  return { found, news, seen };
 }
 
-const listeners = new Set<() => void>();
-const held = new Map<string, number>();
-const name = (user: string): string => `reelfleet-seen-${user}`;
-
-function seen(user: string): number {
-  const known = held.get(user);
-  if (known !== undefined) return known;
-  let kept = 0;
-  try {
-    kept = Number(localStorage.getItem(name(user))) || 0;
-  } catch {
-    // A browser that keeps nothing: all of it is new in each page.
-  }
-  held.set(user, kept);
-  return kept;
+/** Read up to here: here at once, and on every other device. Less than before is nothing new. */
+export async function see(client: QueryClient, position: number): Promise<void> {
+  client.setQueryData<InfiniteData<Events>>(keys.events, (held) => held && read(held, position));
+  await events.see(position);
 }
 
-/** Up to which position somebody has read, on this device. */
-export function useSeen(user: string): number {
-  return useSyncExternalStore(
-    (listener) => {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-    () => seen(user),
-  );
-}
-
-export function setSeen(user: string, position: number): void {
-  if (position <= seen(user)) return;
-  held.set(user, position);
-  try {
-    localStorage.setItem(name(user), String(position));
-  } catch {
-    // It lasts for this page.
-  }
-  for (const listener of listeners) listener();
+/** What is held, read up to a position. */
+export function read(held: InfiniteData<Events>, position: number): InfiniteData<Events> {
+  return { ...held, pages: held.pages.map((page) => ({ ...page, seen: Math.max(page.seen, position) })) };
 }

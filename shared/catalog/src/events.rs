@@ -165,10 +165,38 @@ impl Catalog {
         rows.first().map_or_else(|| Ok(fresh.to_owned()), |row| row.text(0))
     }
 
-    /// Forgets events older than `before` (epoch milliseconds). Positions go on.
-    pub async fn trim_events(&self, before: i64) -> Result<u64, CatalogError> {
-        let (_, count) =
-            self.write(Statement::new("DELETE FROM event_log WHERE logged_at < :before").int("before", before)).await?;
+    /// Forgets events older than `before` (epoch milliseconds), and in the streams of users older than `own`. Positions
+    /// go on.
+    pub async fn trim_events(&self, before: i64, own: i64) -> Result<u64, CatalogError> {
+        let others = "DELETE FROM event_log WHERE substr(stream, 1, 5) <> 'user:' AND logged_at < :before";
+        let users = "DELETE FROM event_log WHERE substr(stream, 1, 5) = 'user:' AND logged_at < :before";
+        let mut count = 0;
+        for (sql, before) in [(others, before), (users, own)] {
+            count += self.write(Statement::new(sql).int("before", before)).await?.1;
+        }
         Ok(count)
+    }
+
+    /// Up to which position a stream was read by whom it belongs to.
+    pub async fn seen(&self, stream: &str) -> Result<i64, CatalogError> {
+        let rows = self
+            .read(Statement::new("SELECT position FROM seen WHERE stream = :stream").text("stream", stream))
+            .await?;
+        Ok(first_int(&rows)?.unwrap_or(0))
+    }
+
+    /// Notes that a stream was read up to a position: never less than was noted, never more than there is.
+    pub async fn see(&self, stream: &str, position: i64) -> Result<(), CatalogError> {
+        self.write(
+            Statement::new(
+                "INSERT INTO seen (stream, position) SELECT name, CASE WHEN position < :position THEN position ELSE :position END \
+                 FROM stream WHERE name = :stream ON CONFLICT (stream) DO UPDATE SET position = excluded.position \
+                 WHERE excluded.position > seen.position",
+            )
+            .int("position", position)
+            .text("stream", stream),
+        )
+        .await
+        .map(drop)
     }
 }

@@ -124,7 +124,7 @@ const QUESTIONS: &[(Rule, &str, &str)] = &[
         "SELECT s.name, CAST(e.low AS TEXT) || ' to ' || CAST(e.high AS TEXT) FROM stream s JOIN (SELECT stream, count(*) AS n, \
          min(position) AS low, max(position) AS high FROM event_log GROUP BY stream) e ON e.stream = s.name WHERE e.high <> s.position \
          OR (e.low = 1 AND e.n <> e.high) OR (e.low > 1 AND e.n <> e.high - e.low + 1 AND EXISTS (SELECT 1 FROM event_log g \
-         WHERE g.stream = s.name AND g.position < e.high AND g.logged_at > (SELECT min(logged_at) + 60000 FROM event_log) AND NOT EXISTS \
+         WHERE g.stream = s.name AND g.position < e.high AND g.logged_at > (SELECT min(logged_at) + 60000 FROM event_log o WHERE o.stream = s.name) AND NOT EXISTS \
          (SELECT 1 FROM event_log h WHERE h.stream = g.stream AND h.position = g.position + 1))) ORDER BY s.name LIMIT :limit",
         "of positions {} some are missing",
     ),

@@ -10,7 +10,10 @@ use crate::statement::Statement;
 use crate::store::Catalog;
 
 /// (version, name, SQL).
-pub const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "core", include_str!("../../../schema/sql/V0001__core.sql"))];
+pub const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "core", include_str!("../../../schema/sql/V0001__core.sql")),
+    (2, "seen", include_str!("../../../schema/sql/V0002__seen.sql")),
+];
 
 impl Catalog {
     /// Brings the schema up to this build's. Returns how many migrations ran.

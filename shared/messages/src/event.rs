@@ -427,6 +427,12 @@ impl CloudEvent {
         }
     }
 
+    /// When it was (epoch milliseconds), if its time is one.
+    pub fn at_ms(&self) -> Option<i64> {
+        let at = humantime::parse_rfc3339(&self.time).ok()?;
+        i64::try_from(at.duration_since(std::time::UNIX_EPOCH).ok()?.as_millis()).ok()
+    }
+
     /// The text that is logged, published and signed.
     pub fn to_json(&self) -> String {
         // Maps with text keys and finite numbers: serialising can't fail.

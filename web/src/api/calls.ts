@@ -83,9 +83,17 @@ export const uploads: UploadApi = {
   },
 };
 
+/** A page of what happened, the latest first, and up to which position it was read. */
+export interface Events {
+  events: Happened[];
+  seen: number;
+  next_cursor: string | null;
+}
+
 export const events = {
   list: (cursor: string | null, signal: AbortSignal) =>
-    api<{ events: Happened[]; next_cursor: string | null }>("GET", `/v1/me/events${query({ cursor, limit: 100 })}`, { signal }),
+    api<Events>("GET", `/v1/me/events${query({ cursor, limit: 100 })}`, { signal }),
+  see: (position: number) => api<undefined>("PUT", "/v1/me/events/seen", { body: { position } }),
 };
 
 export const me = () => api<User>("GET", "/v1/me");

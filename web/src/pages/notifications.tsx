@@ -1,20 +1,25 @@
 /** What happened to one's own lately, the latest first. */
+import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 import { Link } from "wouter";
-import type { User } from "../api/types";
-import { setSeen, useNews, useSeen } from "../news";
+import { see, useNews } from "../news";
 import { Icon } from "../parts/icon";
 import { Empty, Failure, Time, useTitle } from "../parts/ui";
 import { More } from "./library";
 
-export function Notifications({ user }: { user: User }) {
+export function Notifications() {
   useTitle("Notifications");
-  const { found, news } = useNews();
-  const seen = useSeen(user.id);
+  const client = useQueryClient();
+  const { found, news, seen } = useNews();
   // What was new when the page was opened stays marked while it is open.
-  const [before] = useState(seen);
+  const [first, setFirst] = useState<number | null>(seen);
+  if (first === null && seen !== null) setFirst(seen);
+  const before = first ?? seen ?? 0;
   const latest = found.data?.pages[0]?.events[0]?.position ?? 0;
-  useEffect(() => setSeen(user.id, latest), [user.id, latest]);
+  useEffect(() => {
+    // Who can't be told now is told by the next visit.
+    if (seen !== null && latest > seen) void see(client, latest).catch(() => undefined);
+  }, [client, seen, latest]);
   return (
     <>
       <div className="head">

@@ -45,9 +45,12 @@ struct Options {
     /// Seconds after its start until what a fenced attempt wrote is deleted; more than the longest task takes
     #[arg(long, env = "REELFLEET_LOSER_AGE_SECONDS", default_value_t = 2_100)]
     loser_age_seconds: u32,
-    /// Hours that the event log is kept
+    /// Hours that the event log is kept, but for the streams of users
     #[arg(long, env = "REELFLEET_EVENT_LOG_HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..))]
     event_log_hours: u32,
+    /// Days that the streams of users are kept: what the notifications page shows
+    #[arg(long, env = "REELFLEET_USER_EVENTS_DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3_650))]
+    user_events_days: u32,
     /// Seconds after which an output object that no row names is deleted, counted from when it was found
     #[arg(long, env = "REELFLEET_ORPHAN_GRACE_SECONDS", default_value_t = 86_400)]
     orphan_grace_seconds: u32,

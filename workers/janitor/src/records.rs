@@ -14,7 +14,9 @@ impl Janitor {
     /// The event log is kept for a time; positions go on, and a client that comes later is told to start anew.
     pub(crate) async fn trim_events(&self) -> anyhow::Result<u64> {
         let kept = Duration::from_secs(u64::from(self.options.event_log_hours) * 3_600);
-        Ok(self.catalog.trim_events(self.before(kept)).await?)
+        let own = Duration::from_secs(u64::from(self.options.user_events_days) * 86_400);
+        // Nobody's own is kept shorter than everybody's.
+        Ok(self.catalog.trim_events(self.before(kept), self.before(own.max(kept))).await?)
     }
 
     /// Tickets, sessions, invitations and wishes for a password that let nobody in any more. They are not counted.

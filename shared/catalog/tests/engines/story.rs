@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reelfleet_catalog::access::{ApiKeyRow, TicketRow};
 use reelfleet_catalog::assets::{End, Probed};
+use reelfleet_catalog::events::user_stream;
 use reelfleet_catalog::landing::Landing;
 use reelfleet_catalog::pictures::Picture;
 use reelfleet_catalog::publishing::{Playlist, Rendition};
@@ -149,7 +150,7 @@ async fn migrations(catalog: &Catalog) {
     assert!(catalog.check_schema().await.is_err(), "an empty database is not ours");
     let together = tokio::join!(catalog.migrate(NOW), catalog.migrate(NOW), catalog.migrate(NOW));
     let ran = together.0.unwrap() + together.1.unwrap() + together.2.unwrap();
-    assert_eq!(ran, 1, "who migrates at the same time does it once");
+    assert_eq!(ran, 2, "who migrates at the same time does each once");
     assert_eq!(catalog.migrate(NOW).await.unwrap(), 0, "a second time does nothing");
     catalog.check_schema().await.unwrap();
     let epoch = catalog.epoch("first").await.unwrap();
@@ -497,9 +498,27 @@ async fn positions(catalog: &Catalog) {
     let bodies: BTreeSet<&String> = logged.iter().map(|event| &event.body).collect();
     assert_eq!(bodies.len(), 8);
     assert_eq!(catalog.stream_bounds("nothing").await.unwrap(), (0, 1));
-    assert!(catalog.trim_events(NOW + 1).await.unwrap() > 0);
+    let own = user_stream("default", "ann");
+    let kept = catalog.stream_bounds(&own).await.unwrap();
+    assert!(kept.0 >= kept.1, "there is something to keep: {kept:?}");
+    assert!(catalog.trim_events(NOW + 1, 0).await.unwrap() > 0);
     let (head, oldest) = catalog.stream_bounds("ops").await.unwrap();
     assert_eq!((head, oldest), (before + 8, before + 9), "positions go on after a trim");
+    assert_eq!(catalog.stream_bounds(&own).await.unwrap(), kept, "what people read of their own is kept longer");
+    assert!(catalog.trim_events(NOW + 1, NOW + 1).await.unwrap() > 0);
+    assert_eq!(catalog.stream_bounds(&own).await.unwrap(), (kept.0, kept.0 + 1));
+    read_up_to(catalog, &own, kept.0).await;
+}
+
+/// How far somebody has read only grows, and not past what there is.
+async fn read_up_to(catalog: &Catalog, own: &str, head: i64) {
+    assert_eq!(catalog.seen(own).await.unwrap(), 0);
+    for (position, seen) in [(1, 1), (head, head), (1, head), (head + 1, head), (i64::MAX, head)] {
+        catalog.see(own, position).await.unwrap();
+        assert_eq!(catalog.seen(own).await.unwrap(), seen, "{position}");
+    }
+    catalog.see("user:default/nobody", 5).await.unwrap();
+    assert_eq!(catalog.seen("user:default/nobody").await.unwrap(), 0, "there is nothing to read");
 }
 
 async fn outbox(catalog: &Catalog) {

@@ -45,6 +45,8 @@ pub(crate) const TOGETHER: i64 = 4;
 const ENDPOINTS: usize = 32;
 /// Events of a stream that are handed over at once.
 const PAGE: i64 = 100;
+/// What is older than this is not made up for, where a webhook was off: streams of users are kept longer.
+const MADE_UP_FOR: Duration = Duration::from_secs(86_400);
 /// Webhooks that are looked at in one round.
 const WEBHOOKS: i64 = 200;
 /// A lease is this much longer than an attempt may take.
@@ -153,8 +155,9 @@ impl Sender {
             // What the log no longer keeps is passed over.
             None => self.catalog.stream_bounds(&webhook.stream).await?.0,
         };
+        let since = step.now.saturating_sub(millis(MADE_UP_FOR));
         let made: Vec<NewDelivery> =
-            page.iter().filter_map(|logged| delivery(&webhook, logged.position, &logged.body)).collect();
+            page.iter().filter_map(|logged| delivery(&webhook, logged.position, &logged.body, since)).collect();
         self.catalog.fan_out(&step, &webhook, to, &made).await
     }
 
@@ -282,12 +285,16 @@ fn tell(span: &Span, endpoint: &str, leased: &Leased, status: Option<u16>, outco
     }
 }
 
-/// What an event becomes for a webhook; none: it did not ask for it, or it is another tenant's.
+/// What an event becomes for a webhook; none: it did not ask for it, it is another tenant's, or from before `since`
+/// (epoch milliseconds).
 ///
 /// The body is the event as every channel carries it (CloudEvents 1.0), with the `timestamp` of Standard Webhooks.
-fn delivery(webhook: &Webhook, position: i64, body: &str) -> Option<NewDelivery> {
+fn delivery(webhook: &Webhook, position: i64, body: &str, since: i64) -> Option<NewDelivery> {
     let event: CloudEvent = serde_json::from_str(body).ok()?;
-    if event.tenant != webhook.tenant || !webhook.wants(event.event.type_name()) {
+    if event.tenant != webhook.tenant
+        || !webhook.wants(event.event.type_name())
+        || event.at_ms().is_some_and(|at| at < since)
+    {
         return None;
     }
     let mut sent: Value = serde_json::from_str(body).ok()?;
@@ -344,12 +351,13 @@ mod tests {
             ("asset.deleted.v", "t", false),
             ("", "other", false),
         ] {
-            assert_eq!(delivery(&webhook(events), 7, &of(tenant)).is_some(), wanted, "{events:?} {tenant}");
+            assert_eq!(delivery(&webhook(events), 7, &of(tenant), 1_000).is_some(), wanted, "{events:?} {tenant}");
         }
-        let made = delivery(&webhook(""), 7, &of("t")).unwrap();
+        assert!(delivery(&webhook(""), 7, &of("t"), 1_001).is_none(), "what is too old is not made up for");
+        let made = delivery(&webhook(""), 7, &of("t"), 0).unwrap();
         let body: Value = serde_json::from_str(&made.body).unwrap();
         assert_eq!((made.position, made.asset.as_str()), (7, asset.to_string().as_str()));
         assert_eq!((&body["type"], &body["timestamp"]), (&Value::from("asset.deleted.v1"), &body["time"]));
-        assert!(delivery(&webhook(""), 7, "no event").is_none());
+        assert!(delivery(&webhook(""), 7, "no event", 0).is_none());
     }
 }
