@@ -37,6 +37,7 @@ const USER: &str = "usr_01h455vb4pex5vsknk084sn02q";
 const SESSION: &str = "ses_01h455vb4pex5vsknk084sn02q";
 const REVIEW: &str = "rev_01h455vb4pex5vsknk084sn02q";
 const KEY: &str = "key_01h455vb4pex5vsknk084sn02q";
+const INVITATION: &str = "inv_01h455vb4pex5vsknk084sn02q";
 const WEBHOOK: &str = "whk_01h455vb4pex5vsknk084sn02q";
 const EVENT: &str = "evt_01h455vb4pex5vsknk084sn02q";
 const ASSET: &str = "ast_01h455vb4pex5vsknk084sn02q";
@@ -74,6 +75,8 @@ struct World {
     asset_state: AssetState,
     /// Whose the one review is, if there is one.
     review_tenant: Option<&'static str>,
+    /// The same of an invitation.
+    invitation_tenant: Option<&'static str>,
     visibility: &'static str,
     request_key: bool,
     /// What the one webhook reads.
@@ -102,6 +105,7 @@ impl Default for World {
             asset_owner: "me",
             asset_state: AssetState::Processing,
             review_tenant: None,
+            invitation_tenant: None,
             visibility: "private",
             request_key: false,
             webhook_stream: "user:mine/me",
@@ -153,6 +157,11 @@ impl World {
                     null, "[]"
                 ])
             });
+        }
+        if sql.contains("FROM invitation") {
+            return self
+                .invitation_tenant
+                .map(|tenant| json!([INVITATION, "h", tenant, null, "user", "somebody", NOW, NOW + 1_000_000, null]));
         }
         if sql.contains("FROM session s") {
             let over = self.session_over.then_some(1);

@@ -37,6 +37,11 @@ await ann.look("review");
 await ann.page.getByRole("button", { name: "Approve" }).click();
 await ann.page.getByText("approved.").waitFor();
 await tile("good").getByText("Ready").waitFor();
+await tile("good").getByRole("link", { name: "good" }).click();
+await bob.page.getByRole("list", { name: "Review" }).getByText("A reviewer approved").waitFor();
+assert.equal(await bob.page.getByText("ann@example.org").count(), 0, "by whom is for reviewers to know");
+await bob.look("watch-approved");
+await bob.page.goto("/");
 
 // A mail about the other one: a scanner that runs scripts opens it and presses whatever it finds.
 let mail;

@@ -460,6 +460,16 @@ async fn invited_and_forgotten(clients: &Clients, ann: &Person) {
     let guest = person(door(clients, "sign-up", &with("guest"), None).await);
     assert_eq!(guest.roles, json!(["user", "reviewer"]));
     assert_eq!(door(clients, "sign-up", &with("guest"), None).await.status, 403, "good once");
+    let (_, taken) = call(clients, ann, Method::POST, "/v1/invitations", Some(json!({}))).await;
+    let (_, listed) = call(clients, ann, Method::GET, "/v1/invitations", None).await;
+    assert_eq!(listed["invitations"].as_array().map(Vec::len), Some(1), "the used one is not open: {listed}");
+    assert_eq!((&listed["invitations"][0]["id"], &listed["invitations"][0]["url"]), (&taken["id"], &Value::Null));
+    let path = format!("/v1/invitations/{}", taken["id"].as_str().unwrap());
+    assert_eq!(call(clients, ann, Method::DELETE, &path, None).await.0, 204);
+    assert_eq!(call(clients, ann, Method::DELETE, &path, None).await.0, 404);
+    let late = taken["url"].as_str().unwrap().rsplit('=').next().unwrap();
+    let late = json!({ "email": "late@example.org", "password": PASSWORD, "invitation": late });
+    assert_eq!(door(clients, "sign-up", &late, None).await.status, 403, "taken back");
 
     for email in ["nobody@example.org", "guest@example.org"] {
         let asked = door(clients, "password-reset", &json!({ "email": email }), None).await;

@@ -19,7 +19,12 @@ export function keepLive(client: QueryClient): () => void {
     }, GATHER_MS);
   };
   const event = (happened: RealtimeEvent): void => {
-    const { type, subject, data } = happened;
+    const { stream, type, subject, data } = happened;
+    if (stream.startsWith("tenant:")) {
+      // What a reviewer hears of others' uploads is for the desk alone.
+      lists();
+      return;
+    }
     if (type === "job.progressed.v1") {
       client.setQueryData(keys.progress(subject), Number(data.percent));
       return;

@@ -75,6 +75,8 @@ const ROUTES: &[(&str, &str, Door)] = &[
     ("GET", "/v1/users/{id}", Scope("admin")),
     ("PATCH", "/v1/users/{id}", Scope("admin")),
     ("POST", "/v1/invitations", Scope("admin")),
+    ("GET", "/v1/invitations", Scope("admin")),
+    ("DELETE", "/v1/invitations/{id}", Scope("admin")),
     ("GET", "/v1/audit", Scope("admin")),
     ("GET", "/v1/ops", Scope("ops")),
     ("GET", "/v1/ops/audit", Scope("ops")),
@@ -123,6 +125,7 @@ fn example(method: &str, pattern: &str) -> (String, Value) {
         Some("keys") => KEY,
         Some("users") => USER,
         Some("webhooks") => WEBHOOK,
+        Some("invitations") => INVITATION,
         _ => ASSET,
     };
     let path = pattern
@@ -304,7 +307,7 @@ async fn the_wrong_role_opens_nothing() {
 
 /// The routes that name something, which an administrator who operates nothing may call.
 fn naming_routes() -> impl Iterator<Item = (&'static str, String, Value, Door)> {
-    let names = |path: &str| [UPLOAD, ASSET, REVIEW, USER, KEY, WEBHOOK].iter().any(|id| path.contains(id));
+    let names = |path: &str| [UPLOAD, ASSET, REVIEW, USER, KEY, WEBHOOK, INVITATION].iter().any(|id| path.contains(id));
     // Operators see all tenants; nobody here is one.
     keyed_routes().filter(move |(_, path, _, door)| names(path) && !matches!(door, Scope("ops")))
 }
@@ -329,6 +332,7 @@ async fn what_is_somebody_elses_does_not_exist() {
         key_tenant: "theirs",
         key_owner: USER,
         review_tenant: Some("theirs"),
+        invitation_tenant: Some("theirs"),
         ..World::default()
     };
     for (whose, world) in [("another user's", users), ("another tenant's", tenants)] {
@@ -344,7 +348,7 @@ async fn what_is_somebody_elses_does_not_exist() {
             assert_eq!(seen, (404, &"not_found".into()), "{whose}: {method} {path} {problem}");
             let no_id =
                 path.replace(UPLOAD, "upl_x").replace(ASSET, UPLOAD).replace(USER, ASSET).replace(REVIEW, ASSET);
-            let no_id = no_id.replace(KEY, ASSET).replace(WEBHOOK, ASSET);
+            let no_id = no_id.replace(KEY, ASSET).replace(WEBHOOK, ASSET).replace(INVITATION, ASSET);
             let (_, _, problem) = gateway.send(with_token(&token(), method, &no_id, body)).await;
             assert_eq!(problem["code"], "not_found", "{whose}: {method} {no_id}");
         }
@@ -364,6 +368,7 @@ async fn what_is_ones_own_does() {
             asset_owner: USER,
             key_owner: USER,
             review_tenant: Some("mine"),
+            invitation_tenant: Some("mine"),
             ..World::default()
         };
         // One gateway each: what one call does is no matter to the next.

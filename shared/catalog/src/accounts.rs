@@ -334,6 +334,50 @@ impl Catalog {
         let rows = self.read(Statement::new(sql).text("hash", hash).int("now", now)).await?;
         rows.first().map(invitation_from).transpose()
     }
+
+    /// Invitations that can still be used, in the order of their ids, after the given one: into a tenant, and wherever to
+    /// by somebody (empty: nobody).
+    pub async fn invitations(
+        &self,
+        now: i64,
+        tenant: &str,
+        by: &str,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<Invitation>, CatalogError> {
+        let sql = concat!(
+            "SELECT ",
+            invitation_columns!(),
+            " FROM invitation WHERE (tenant = :tenant OR (invited_by = :by AND invited_by <> '')) AND used_by IS NULL \
+             AND expires_at > :now AND id > :after ORDER BY id LIMIT :limit"
+        );
+        let statement = Statement::new(sql).text("tenant", tenant).text("by", by).int("now", now);
+        let rows = self.read(statement.text("after", after).int("limit", limit)).await?;
+        rows.iter().map(invitation_from).collect()
+    }
+
+    /// One invitation that can still be used.
+    pub async fn open_invitation(&self, now: i64, id: &InvitationId) -> Result<Option<Invitation>, CatalogError> {
+        let sql = concat!(
+            "SELECT ",
+            invitation_columns!(),
+            " FROM invitation WHERE id = :id AND used_by IS NULL AND expires_at > :now"
+        );
+        let rows = self.read(Statement::new(sql).text("id", id.to_string()).int("now", now)).await?;
+        rows.first().map(invitation_from).transpose()
+    }
+
+    /// Takes an invitation back. `Conflict`: it was used first.
+    pub async fn uninvite(&self, id: &InvitationId, noted: &AuditEntry) -> Result<(), CatalogError> {
+        let statements = vec![
+            Statement::new("DELETE FROM invitation WHERE id = :id AND used_by IS NULL")
+                .text("id", id.to_string())
+                .expect(1),
+            audit::note(std::slice::from_ref(noted)),
+        ];
+        let settled = Statement::new("SELECT id FROM audit WHERE id = :id").text("id", &noted.id);
+        self.atomic(Atomic { what: "taking an invitation back", statements, settled }).await
+    }
 }
 
 fn settled(user: &UserId, step: &Step) -> Statement {

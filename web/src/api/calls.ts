@@ -26,6 +26,7 @@ export const keys = {
   operations: ["operations"] as const,
   letters: ["letters"] as const,
   users: ["users"] as const,
+  invitations: ["invitations"] as const,
   audit: (path: string, kind: string) => ["audit", path, kind] as const,
   events: ["events"] as const,
 };

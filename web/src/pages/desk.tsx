@@ -6,6 +6,7 @@ import { api } from "../api/client";
 import { useConnection } from "../app";
 import { toast } from "../parts/toast";
 import { Empty, Failure, Time, useTitle } from "../parts/ui";
+import { realtime } from "../realtime/client";
 import { Decide, Decided, Facts, Look, type Review, type Verdict, type WaitingReview } from "./review-parts";
 
 export function Desk({ wanted }: { wanted: string | null }) {
@@ -15,9 +16,10 @@ export function Desk({ wanted }: { wanted: string | null }) {
   const found = useQuery({
     queryKey: keys.reviews,
     queryFn: ({ signal }) => api<{ reviews: WaitingReview[] }>("GET", "/v1/reviews?limit=100", { signal }),
-    // Requests reach reviewers by mail and topic; the desk looks for itself.
-    refetchInterval: live ? 15_000 : 5_000,
+    // What begins and ends is told at once; a vote that does not decide yet is not.
+    refetchInterval: live ? 60_000 : 5_000,
   });
+  useEffect(() => realtime.join("reviews"), []);
   const [chosen, setChosen] = useState<string | null>(wanted);
   const [rejecting, setRejecting] = useState(false);
   const list = found.data?.reviews ?? [];

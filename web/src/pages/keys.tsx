@@ -59,7 +59,7 @@ export function Keys({ user }: { user: User }) {
         {list.length > 0 && (
           <div className="card table-scroll" tabIndex={0} role="region" aria-label="Keys">
             <table className="table">
-              <thead><tr><th>Name</th><th>Begins with</th><th>May</th><th>Made</th><th>Last used</th><th><span className="hidden-text">Actions</span></th></tr></thead>
+              <thead><tr><th>Name</th><th>Begins with</th><th>May</th><th>Made</th><th>Last used</th><th>Good</th><th><span className="hidden-text">Actions</span></th></tr></thead>
               <tbody>
                 {list.map((key) => (
                   <tr key={key.id}>
@@ -68,6 +68,7 @@ export function Keys({ user }: { user: User }) {
                     <td className="small">{key.scopes.join(", ")}</td>
                     <td><Time iso={key.created_at} /></td>
                     <td>{key.last_used_at ? <Time iso={key.last_used_at} /> : "Never"}</td>
+                    <td><Until at={key.expires_at} /></td>
                     <td>
                       <span className="row">
                         <button
@@ -134,6 +135,16 @@ export function Keys({ user }: { user: User }) {
   );
 }
 
+const DAY_MS = 86_400_000;
+const LIVES: [number, string][] = [[0, "Until it is revoked"], [1, "For a day"], [7, "For 7 days"], [30, "For 30 days"], [90, "For 90 days"], [365, "For a year"]];
+
+/** Until when a key is good. */
+function Until({ at }: { at: string | null }) {
+  if (at === null) return "Until revoked";
+  if (Date.parse(at) <= Date.now()) return <span className="pill warn"><Icon name="clock" />Expired</span>;
+  return <time dateTime={at}>until {new Date(at).toLocaleDateString(undefined, { dateStyle: "medium" })}</time>;
+}
+
 function NewKey({ user, close, made }: { user: User; close: () => void; made: (key: FreshKey) => void }) {
   const [error, setError] = useState<unknown>(null);
   const offered = [
@@ -146,7 +157,12 @@ function NewKey({ user, close, made }: { user: User; close: () => void; made: (k
     const fields = new FormData(event.currentTarget);
     setError(null);
     try {
-      const body = { name: fields.get("name"), scopes: fields.getAll("scope") };
+      const days = Number(fields.get("days"));
+      const body = {
+        name: fields.get("name"),
+        scopes: fields.getAll("scope"),
+        ...(days > 0 ? { expires_at: new Date(Date.now() + days * DAY_MS).toISOString() } : {}),
+      };
       made(await api<FreshKey>("POST", "/v1/keys", { body }));
     } catch (problem) {
       setError(problem);
@@ -169,6 +185,11 @@ function NewKey({ user, close, made }: { user: User; close: () => void; made: (k
             </label>
           ))}
         </fieldset>
+        <Field label="It is good" hint="Then programs that use it are refused.">
+          <select className="input" name="days" defaultValue={0}>
+            {LIVES.map(([days, label]) => <option key={days} value={days}>{label}</option>)}
+          </select>
+        </Field>
         <div className="row">
           <button type="submit" className="button primary">Make the key</button>
           <button type="button" className="button plain" onClick={close}>Cancel</button>

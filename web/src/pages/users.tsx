@@ -1,5 +1,5 @@
 /** The people of the tenant, for its administrators. */
-import { useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
 import { Link } from "wouter";
 import { keys } from "../api/calls";
@@ -7,7 +7,8 @@ import { api, query } from "../api/client";
 import type { Role, User } from "../api/types";
 import { Icon } from "../parts/icon";
 import { toast } from "../parts/toast";
-import { Copy, Failure, Field, Modal, Note, useTitle } from "../parts/ui";
+import { useAttempt } from "../parts/attempt";
+import { Copy, Failure, Field, Modal, Note, Time, useTitle } from "../parts/ui";
 import { More } from "./library";
 
 interface Account extends User {
@@ -109,13 +110,74 @@ export function Users({ me }: { me: User }) {
           </table>
         </div>
         {found.hasNextPage && <More next={() => void found.fetchNextPage()} busy={found.isFetchingNextPage} />}
+        <Invitations me={me} />
       </div>
-      {inviting && <Invite me={me} close={() => setInviting(false)} />}
+      {inviting && (
+        <Invite me={me} close={() => setInviting(false)} made={() => void client.invalidateQueries({ queryKey: keys.invitations })} />
+      )}
     </>
   );
 }
 
-function Invite({ me, close }: { me: User; close: () => void }) {
+interface Invitation {
+  id: string;
+  tenant: string;
+  email: string | null;
+  roles: Role[];
+  created_at: string;
+  expires_at: string;
+}
+
+/** Those that nobody has used yet; nothing where there is none. */
+function Invitations({ me }: { me: User }) {
+  const found = useQuery({
+    queryKey: keys.invitations,
+    queryFn: ({ signal }) => api<{ invitations: Invitation[] }>("GET", "/v1/invitations?limit=100", { signal }),
+  });
+  const { error, attempt } = useAttempt(keys.invitations);
+  const list = found.data?.invitations ?? [];
+  const whose = ({ email }: Invitation): string => email ?? "Whoever has the link";
+  if (list.length === 0 && !found.error && error === null) return null;
+  return (
+    <section className="stack" aria-label="Invitations">
+      <h2>Open invitations</h2>
+      {found.error ? <Failure error={found.error} again={() => void found.refetch()} /> : null}
+      {error !== null && <Failure error={error} />}
+      {list.length > 0 && (
+        <div className="card table-scroll" tabIndex={0} role="region" aria-label="Open invitations">
+          <table className="table">
+            <thead><tr><th>For</th><th>Roles</th><th>Made</th><th>Good until</th><th><span className="hidden-text">Actions</span></th></tr></thead>
+            <tbody>
+              {list.map((one) => (
+                <tr key={one.id}>
+                  <td>{whose(one)}{one.tenant !== me.tenant && <div className="quiet small">into {one.tenant}</div>}</td>
+                  <td>{one.roles.join(", ")}</td>
+                  <td><Time iso={one.created_at} /></td>
+                  <td><Time iso={one.expires_at} /></td>
+                  <td>
+                    <button
+                      type="button"
+                      className="button small danger"
+                      aria-label={`Take back the invitation of ${whose(one)}`}
+                      onClick={() => void attempt(async () => {
+                        await api("DELETE", `/v1/invitations/${one.id}`);
+                        toast("The invitation is taken back.");
+                      })}
+                    >
+                      Take back
+                    </button>
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </section>
+  );
+}
+
+function Invite({ me, close, made: told }: { me: User; close: () => void; made: () => void }) {
   const [error, setError] = useState<unknown>(null);
   const [made, setMade] = useState<{ url: string; email: string | null } | null>(null);
   const invite = async (event: FormEvent<HTMLFormElement>): Promise<void> => {
@@ -127,6 +189,7 @@ function Invite({ me, close }: { me: User; close: () => void }) {
     try {
       const body = { ...(email ? { email } : {}), ...(tenant ? { tenant } : {}), roles: fields.getAll("role") };
       setMade(await api("POST", "/v1/invitations", { body }));
+      told();
     } catch (problem) {
       setError(problem);
     }

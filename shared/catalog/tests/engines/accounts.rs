@@ -179,6 +179,30 @@ async fn invited(catalog: &Catalog) {
     assert_eq!(sign_up(catalog, &other, Some(&invitation.id)).await, None, "good once");
     assert_eq!(catalog.user(&other.id).await.unwrap(), None);
     assert_eq!(catalog.invitation(NOW, &invitation.hash).await.unwrap(), None);
+
+    // What nobody has used is listed to its tenant and to whom it was made by, and can be taken back, once.
+    assert!(catalog.uninvite(&invitation.id, &entry).await.unwrap_err().is_conflict(), "it was used");
+    let open = Invitation {
+        id: InvitationId::from_uuid(id()),
+        hash: id().to_string(),
+        tenant: "elsewhere".into(),
+        email: None,
+        ..invitation
+    };
+    catalog.invite(&step(NOW), &open, None, std::slice::from_ref(&entry)).await.unwrap();
+    let listed = async |tenant: &str, by: &str, now| catalog.invitations(now, tenant, by, "", 10).await.unwrap();
+    for (tenant, by) in [("elsewhere", ""), ("people", "eve")] {
+        assert_eq!(listed(tenant, by, NOW).await, std::slice::from_ref(&open), "{tenant} {by}");
+    }
+    assert_eq!(listed("people", "", NOW).await, [], "another tenant's, and a used one");
+    assert_eq!(listed("people", "bob", NOW).await, []);
+    assert_eq!(listed("elsewhere", "", NOW + 5).await, [], "over");
+    assert_eq!(catalog.open_invitation(NOW, &open.id).await.unwrap().as_ref(), Some(&open));
+    catalog.uninvite(&open.id, &noted("user.uninvited", &UserId::from_uuid(id()))).await.unwrap();
+    assert_eq!(catalog.open_invitation(NOW, &open.id).await.unwrap(), None);
+    assert_eq!(catalog.invitation(NOW, &open.hash).await.unwrap(), None);
+    let again = catalog.uninvite(&open.id, &noted("user.uninvited", &UserId::from_uuid(id()))).await;
+    assert!(again.unwrap_err().is_conflict());
 }
 
 async fn forgotten(catalog: &Catalog) {
