@@ -93,7 +93,7 @@ pub async fn scale(args: ScaleArgs) -> anyhow::Result<()> {
         let desired = Desired { pool, workers, by: operator.who.clone(), at: deed.at };
         operator.catalog.desire(&desired, deed).await.context("the wish could not be kept")?;
     }
-    let rows: Vec<Vec<String>> = status::pools(&operator.catalog).await?.iter().map(PoolState::row).collect();
+    let rows: Vec<Vec<String>> = status::pools(&operator.catalog, operator.context.clock.now_ms()).await?.iter().map(PoolState::row).collect();
     print!("{}", table::render(&PoolState::HEADINGS, &rows));
     Ok(())
 }

@@ -51,7 +51,7 @@ struct Status {
     queues: Vec<Depth>,
     /// Short names of queues of which no new tasks are taken.
     paused: Vec<String>,
-    /// Pools that are scaled: what was asked of them, and what was decided last.
+    /// Pools that are scaled: what was asked of them, what there is, and what was decided last.
     pools: Vec<PoolState>,
     /// By role; empty without `--data`.
     processes: BTreeMap<String, Vec<Process>>,
@@ -64,8 +64,10 @@ pub struct PoolState {
     /// What an operator asked for: a number, `auto`; nothing: as `up` was told.
     asked: Option<String>,
     by: Option<String>,
+    /// Workers that there are, by their own signs of life.
+    workers: u32,
     /// Workers that there are to be, and why, where that was decided.
-    workers: Option<u32>,
+    decided: Option<u32>,
     why: Option<String>,
 }
 
@@ -106,7 +108,7 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<()> {
         tasks: catalog.task_counts().await?.into_iter().map(tasks).collect(),
         queues: depths(&context).await?,
         paused: catalog.paused().await?.into_iter().map(|paused| paused.queue).collect(),
-        pools: pools(&catalog).await?,
+        pools: pools(&catalog, context.clock.now_ms()).await?,
         processes: ready.map(|ready| processes(&ready)).unwrap_or_default(),
     };
     if args.json {
@@ -214,8 +216,8 @@ pub async fn depth(context: &Context, name: &str) -> anyhow::Result<Depth> {
 }
 
 /// The pools that are scaled, as operators and the scaler have said.
-pub async fn pools(catalog: &Catalog) -> anyhow::Result<Vec<PoolState>> {
-    let (desired, mut pools) = (catalog.desired().await?, Vec::new());
+pub async fn pools(catalog: &Catalog, now: i64) -> anyhow::Result<Vec<PoolState>> {
+    let (desired, there, mut pools) = (catalog.desired().await?, catalog.process_counts(now).await?, Vec::new());
     for pool in POOLS.keys() {
         let asked = desired.iter().find(|desired| desired.pool == *pool);
         let decided = catalog.decisions(pool, 1).await?.pop();
@@ -223,7 +225,8 @@ pub async fn pools(catalog: &Catalog) -> anyhow::Result<Vec<PoolState>> {
             pool: pool.clone(),
             asked: asked.map(|asked| asked.workers.map_or_else(|| "auto".to_owned(), |count| count.to_string())),
             by: asked.map(|asked| asked.by.clone()),
-            workers: decided.as_ref().map(|decided| decided.workers),
+            workers: there.iter().filter(|(_, of, _)| of.as_ref() == Some(pool)).map(|(.., count)| count).sum(),
+            decided: decided.as_ref().map(|decided| decided.workers),
             why: decided.map(|decided| decided.words),
         });
     }
@@ -232,7 +235,7 @@ pub async fn pools(catalog: &Catalog) -> anyhow::Result<Vec<PoolState>> {
 
 impl PoolState {
     /// Headings of a table of pools.
-    pub const HEADINGS: [&str; 4] = ["pool", "asked for", "workers", "why"];
+    pub const HEADINGS: [&str; 5] = ["pool", "asked for", "workers", "decided", "why"];
 
     /// Its row of that table.
     pub fn row(&self) -> Vec<String> {
@@ -240,8 +243,8 @@ impl PoolState {
             (Some(asked), Some(by)) => format!("{asked} ({by})"),
             _ => "as started".to_owned(),
         };
-        let workers = self.workers.map_or_else(|| "—".to_owned(), |count| count.to_string());
-        vec![self.pool.clone(), asked, workers, self.why.clone().unwrap_or_default()]
+        let decided = self.decided.map_or_else(|| "—".to_owned(), |count| count.to_string());
+        vec![self.pool.clone(), asked, self.workers.to_string(), decided, self.why.clone().unwrap_or_default()]
     }
 }
 
@@ -263,8 +266,8 @@ fn text(status: &Status) -> String {
         let each = processes.iter().map(|p| if p.running { p.pid.to_string() } else { format!("{} (gone)", p.pid) });
         vec![role.clone(), each.collect::<Vec<_>>().join(" ")]
     });
-    // A fleet that nobody scales says nothing of it.
-    let pools = status.pools.iter().filter(|pool| pool.asked.is_some() || pool.workers.is_some());
+    // A pool that nobody scales and that has no workers is no news.
+    let pools = status.pools.iter().filter(|pool| pool.asked.is_some() || pool.decided.is_some() || pool.workers > 0);
     let mut text = String::new();
     for (headings, rows) in [
         (&["assets", "count"][..], assets.collect::<Vec<_>>()),
@@ -290,17 +293,22 @@ mod tests {
     #[test]
     fn empty_sections_and_empty_dead_letter_queues_are_left_out() {
         let depth = |queue: &str, visible| Depth { queue: queue.into(), visible, in_flight: 0, delayed: 0 };
+        let pool = |pool: &str, workers| {
+            let (pool, asked) = (pool.to_owned(), None);
+            PoolState { pool, asked, by: None, workers, decided: None, why: None }
+        };
         let status = Status {
             assets: BTreeMap::from([("ready".into(), 2)]),
             tasks: Vec::new(),
             queues: vec![depth("q", 0), depth("q-dlq", 0), depth("r-dlq", 3)],
             paused: vec!["transcode".into()],
-            pools: Vec::new(),
+            pools: vec![pool("transcoder", 2), pool("backfill", 0)],
             processes: BTreeMap::from([("gateway".into(), vec![Process { pid: 7, running: false }])]),
         };
         let text = text(&status);
         assert!(text.contains("ready") && text.contains("7 (gone)") && text.contains("r-dlq"));
-        assert!(text.contains("paused queue\n────────────\ntranscode") && !text.contains("asked for"), "{text}");
+        assert!(text.contains("paused queue\n────────────\ntranscode"), "{text}");
+        assert!(text.contains("transcoder  as started") && !text.contains("backfill"), "{text}");
         assert!(!text.contains("q-dlq  0") && !text.contains("tasks in"), "{text}");
     }
 

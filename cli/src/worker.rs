@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use reelfleet_catalog::Catalog;
+use reelfleet_domain::scaling::POOLS;
 use reelfleet_events::{Outlet, Progress, Relay};
 use reelfleet_fleet::clock::millis;
-use reelfleet_fleet::{Config, Context};
+use reelfleet_fleet::{Config, Context, presence};
 use reelfleet_gateway::GatewayOptions;
 use reelfleet_telemetry::{Format, Tracing};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,9 @@ const STARTING: Duration = Duration::from_millis(200);
 
 /// The niceness of a campaign's workers.
 const LOWEST: i32 = 19;
+
+/// The pool of a campaign's workers; all others are in the pool that has their role's name, if there is one.
+const BACKFILL: &str = "backfill";
 
 /// A worker of the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -108,7 +112,8 @@ pub async fn run(args: WorkerArgs) -> anyhow::Result<()> {
         // Its decoders inherit it. Refused or not, it works.
         let _ = rustix::process::nice(LOWEST);
     }
-    let running = Running::start(process, role.as_str()).await?;
+    let pool = if backfill { BACKFILL } else { role.as_str() };
+    let running = Running::start(process, role.as_str(), Some(pool)).await?;
     let (context, catalog) = (running.context.clone(), running.catalog.clone());
     let outlet = running.outlet.clone();
     let slots_or = |default: u16| usize::from(slots.unwrap_or(default));
@@ -132,7 +137,7 @@ pub async fn run(args: WorkerArgs) -> anyhow::Result<()> {
 
 /// Runs the gateway until it has drained.
 pub async fn gateway(args: GatewayArgs) -> anyhow::Result<()> {
-    let running = Running::start(args.process, "gateway").await?;
+    let running = Running::start(args.process, "gateway", None).await?;
     let (context, catalog) = (running.context.clone(), running.catalog.clone());
     running.until_drained(async move { Ok(reelfleet_gateway::run(context, catalog, args.gateway).await?) }).await
 }
@@ -201,14 +206,16 @@ struct Running {
     relay: tokio::task::JoinHandle<()>,
     /// Reads what is paused; ends with this.
     paused: AbortOnDropHandle<()>,
-    /// Stops relay and health listener, after the role.
+    /// Says that this process is there; ends with `stop`.
+    presence: tokio::task::JoinHandle<()>,
+    /// Stops relay, presence and health listener, after the role.
     stop: CancellationToken,
     /// Spans; the last of them leave at the end.
     tracing: Tracing,
 }
 
 impl Running {
-    async fn start(process: Process, name: &'static str) -> anyhow::Result<Self> {
+    async fn start(process: Process, name: &'static str, pool: Option<&'static str>) -> anyhow::Result<Self> {
         reelfleet_telemetry::init(name, process.log_format)?;
         let context = Context::from_config(process.config, name).await?;
         let tracing = Tracing::start(name, &context.instance)?;
@@ -221,12 +228,14 @@ impl Running {
         let outlet = outlet(&context, &catalog);
         let stop = CancellationToken::new();
         let relay = tokio::spawn(Relay::new(outlet.clone()).run(stop.clone()));
-        Ok(Self { context, catalog, outlet, relay, paused, stop, tracing })
+        let pool = pool.filter(|pool| POOLS.contains_key(*pool));
+        let presence = tokio::spawn(presence::keep(context.clone(), catalog.clone(), name, pool, stop.clone()));
+        Ok(Self { context, catalog, outlet, relay, paused, presence, stop, tracing })
     }
 
     /// Does the work, then lets the surroundings end.
     async fn until_drained(self, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-        let Self { context, relay, stop, paused: _paused, tracing, .. } = self;
+        let Self { context, relay, presence, stop, paused: _paused, tracing, .. } = self;
         let address = context.config.health_listen;
         let (health, until) = (context.health.clone(), stop.clone());
         let listener = async move {
@@ -248,9 +257,10 @@ impl Running {
         };
         let ended_by_itself = outcome.is_ok() && !context.shutdown.is_draining();
         stop.cancel();
-        let relayed = relay.await;
+        let (relayed, told) = tokio::join!(relay, presence);
         tracing.end().await;
         relayed?;
+        told?;
         outcome?;
         if ended_by_itself {
             bail!("it ended although nobody asked it to");

@@ -27,6 +27,7 @@ mod metrics;
 mod migrate;
 mod notifications;
 mod oidc;
+mod operations;
 mod prices;
 mod realtime;
 mod reconcile;

@@ -91,4 +91,5 @@ async fn what_a_fleet_serves_to_prometheus_is_well_formed_and_whole() {
     assert!(wanted.iter().all(|role| roles.contains(*role)), "{roles:?}");
     let missing: Vec<&str> = SEEN.into_iter().filter(|name| !names.contains(*name)).collect();
     assert!(missing.is_empty(), "{missing:?} of {names:?}");
+    crate::operations::keep_their_word(&fleet, &asset, &refused).await;
 }

@@ -1,7 +1,7 @@
 //! The scaler of `up`: as many workers of a pool as its tasks need, or as many as an operator says.
 //!
 //! Guarantees: no task is killed or given back by a scale-in: idle workers go first, by the formula only those, and whoever
-//! goes is retired, which finishes what it has. An operator's word is read from its row every second and stands through
+//! goes is retired, which finishes what it has. An operator's word is read from its row every two seconds and stands through
 //! restarts; without one a pool is as `up` was told. What was decided, and why, is kept when it changes.
 
 use std::collections::BTreeMap;
@@ -78,7 +78,7 @@ impl Scaling {
         let desired = self.catalog.desired().await?;
         let word = |managed: &Managed| desired.iter().find(|word| word.pool == managed.told.pool);
         let by_formula = |managed: &Managed| word(managed).map_or(managed.told.auto, |word| word.workers.is_none());
-        // Numbers that a person said need no more than that word: an idle fleet asks one thing a second.
+        // Numbers that a person said need no more than that word: an idle fleet asks one thing at each look.
         let (loads, paused) = if self.pools.iter().any(by_formula) {
             (self.loads(now).await?, self.catalog.paused().await?)
         } else {

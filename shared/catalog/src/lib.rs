@@ -32,6 +32,7 @@ mod migrate;
 pub mod notices;
 pub mod outbox;
 pub mod pictures;
+pub mod processes;
 pub mod publishing;
 pub mod remake;
 pub mod review_links;

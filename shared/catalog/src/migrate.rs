@@ -13,6 +13,7 @@ use crate::store::Catalog;
 pub const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "core", include_str!("../../../schema/sql/V0001__core.sql")),
     (2, "seen", include_str!("../../../schema/sql/V0002__seen.sql")),
+    (3, "operations", include_str!("../../../schema/sql/V0003__operations.sql")),
 ];
 
 impl Catalog {
@@ -93,8 +94,8 @@ mod tests {
 
     #[test]
     fn files_are_numbered_in_order_and_split_into_statements() {
-        for (index, (version, _, sql)) in MIGRATIONS.iter().enumerate() {
-            assert_eq!(*version, index as i64 + 1);
+        assert!(MIGRATIONS.is_sorted_by(|(before, ..), (after, ..)| before < after));
+        for (_, _, sql) in MIGRATIONS {
             for statement in split(sql) {
                 let first = statement.lines().find(|line| !line.trim().is_empty() && !line.starts_with("--")).unwrap();
                 let known = ["CREATE ", "ALTER ", "INSERT "].iter().any(|word| first.starts_with(word));

@@ -108,9 +108,13 @@ impl Context {
 
 /// `host-pid-random`: tells processes apart on one machine and after a restart, in at most 40 characters.
 fn instance_name(ids: &Ids) -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(20).collect();
-    let host = if host.is_empty() { "host" } else { &host };
     let random: String = ids.token().chars().take(6).collect();
-    format!("{host}-{}-{random}", std::process::id())
+    format!("{}-{}-{random}", host_name(20), std::process::id())
+}
+
+/// The name of this machine, as far as it is letters, digits and `-`; at most so many of them.
+pub(crate) fn host_name(most: usize) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(most).collect();
+    if host.is_empty() { "host".to_owned() } else { host }
 }

@@ -27,6 +27,7 @@ mod letters;
 mod memory;
 pub mod outcome;
 pub mod pause;
+pub mod presence;
 pub mod protection;
 pub mod queue;
 pub mod queues;

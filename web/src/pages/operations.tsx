@@ -17,6 +17,7 @@ import { Spending } from "./operations-spending";
 interface Queue {
   queue: string;
   pool: string | null;
+  workers: number;
   waiting: number;
   running: number;
   delayed: number;
@@ -32,7 +33,9 @@ interface Pool {
   min: number;
   max: number;
   asked: { workers: number | null; by: string; at: string } | null;
-  workers: number | null;
+  /** There are; there are to be. */
+  workers: number;
+  desired: number | null;
   decisions: { at: string; from: number; to: number; needed: number; words: string }[];
 }
 
@@ -48,10 +51,22 @@ interface AtWork {
   expected_seconds: number;
 }
 
+interface Process {
+  instance: string;
+  role: string;
+  pool: string | null;
+  host: string;
+  version: string;
+  state: "idle" | "busy" | "leaving" | "silent";
+  started_at: string;
+  seen_at: string;
+}
+
 interface Overview {
   at: string;
   queues: Queue[];
   pools: Pool[];
+  processes: Process[];
   at_work: AtWork[];
 }
 
@@ -76,6 +91,14 @@ const TABS: [string, string][] = [
 const STATES = ["queued", "running", "succeeded", "failed", "cancelled"];
 /** Facts come in crowds; figures are asked for at most this often. */
 const GATHER_MS = 1_000;
+/** An operator's number that is younger is still being followed. */
+const FOLLOWED_MS = 20_000;
+
+/** What one more and one less start from: the workers that there are, or what was said of them a moment ago. */
+function base(pool: Pool, now: string): number {
+  const said = pool.asked?.workers ?? null;
+  return pool.asked !== null && said !== null && Date.parse(now) - Date.parse(pool.asked.at) < FOLLOWED_MS ? said : pool.workers;
+}
 
 /** Asks anew when something happens anywhere in the fleet. */
 function useFleet(): void {
@@ -132,7 +155,8 @@ function Fleet() {
     });
   if (found.error) return <Failure error={found.error} again={() => void found.refetch()} />;
   if (!found.data) return <p className="quiet">Looking…</p>;
-  const { queues, pools, at_work } = found.data;
+  const { at, queues, pools, processes, at_work } = found.data;
+  const idle = processes.filter((process) => !at_work.some((work) => work.instance === process.instance));
   return (
     <div className="stack">
       {error !== null && <Failure error={error} />}
@@ -144,7 +168,7 @@ function Fleet() {
             <td>{queue.running}</td>
             <td>{queue.delayed}</td>
             <td>{queue.oldest_seconds === null ? "—" : span(queue.oldest_seconds)}</td>
-            <td>{queue.drain_seconds === null ? (queue.waiting > 0 ? "no worker" : "—") : span(queue.drain_seconds)}</td>
+            <td>{queue.drain_seconds === null ? (queue.waiting > 0 && queue.workers === 0 ? "no worker" : "—") : span(queue.drain_seconds)}</td>
             <td>
               <button
                 type="button"
@@ -158,15 +182,16 @@ function Fleet() {
           </tr>
         ))}
       </Section>
-      <Section title="Workers" table="Workers" heads={["Worker", "There are", "Asked for", "Why", "Controls"]}>
+      <Section title="Workers" table="Workers" heads={["Worker", "There are", "To be", "Asked for", "Why", "Controls"]}>
         {pools.map((pool) => {
-          const now = pool.workers ?? 0;
+          const now = base(pool, at);
           const scale = (workers: number | null): void =>
             void act(workers === null ? `${pool.pool} follows the work.` : `${pool.pool}: ${workers}.`, "PUT", `pools/${pool.pool}`, { workers });
           return (
             <tr key={pool.pool}>
               <td>{pool.pool}<div className="quiet small">{pool.queues.join(", ")}</div></td>
-              <td>{pool.workers ?? "—"}</td>
+              <td>{pool.workers}</td>
+              <td>{pool.desired ?? "—"}</td>
               <td>{pool.asked ? <span title={`by ${pool.asked.by}`}>{pool.asked.workers ?? "as needed"}</span> : "as started"}</td>
               <td className="small">{pool.decisions[0]?.words ?? ""}</td>
               <td>
@@ -180,18 +205,25 @@ function Fleet() {
           );
         })}
       </Section>
-      {at_work.length === 0 ? (
-        <Empty icon="clock" title="Nobody is at work"><p>Whatever lands in the bucket shows here while it is processed.</p></Empty>
+      {processes.length + at_work.length === 0 ? (
+        <Empty icon="clock" title="No process says that it is there" />
       ) : (
-        <Section title="At work" table="At work" heads={["Process", "Task", "Asset", "For", "Expected", "Attempt"]}>
+        <Section title="Processes" table="Processes" heads={["Process", "Task", "Asset", "For", "Expected", "Attempt"]}>
           {at_work.map((work) => (
             <tr key={work.task}>
-              <td className="mono small">{work.instance}</td>
+              <td><Named instance={work.instance} process={processes.find((process) => process.instance === work.instance)} /></td>
               <td>{work.kind}{work.track !== null && ` ${work.track}`}{work.chunk !== null && ` ${work.chunk}`}</td>
               <td><Link className="mono small" href={`/operations/assets/${work.asset}`}>{work.asset}</Link></td>
               <td>{work.seconds === null ? "—" : span(work.seconds)}</td>
               <td>{span(work.expected_seconds)}</td>
               <td>{work.attempts}</td>
+            </tr>
+          ))}
+          {idle.map((process) => (
+            <tr key={process.instance}>
+              <td><Named instance={process.instance} process={process} /></td>
+              <td className="quiet">{process.state === "silent" ? <>silent since <Time iso={process.seen_at} /></> : process.state}</td>
+              <td /><td /><td /><td />
             </tr>
           ))}
         </Section>
@@ -211,6 +243,16 @@ function Fleet() {
           ))}
       </Section>
     </div>
+  );
+}
+
+/** A process, and of what build it is, on which machine. */
+function Named({ instance, process }: { instance: string; process: Process | undefined }) {
+  return (
+    <>
+      <span className="mono small">{instance}</span>
+      {process && <div className="quiet small">{process.pool ?? process.role} {process.version} on {process.host}{process.state === "leaving" && ", leaving"}</div>}
+    </>
   );
 }
 

@@ -144,6 +144,7 @@ impl Janitor {
         told("mails", self.trim_mails().await);
         told("deliveries", self.trim_deliveries().await);
         told("credentials", self.trim_credentials().await);
+        told("processes", self.forget_silent().await);
         self.beat.tick();
         if Instant::now() >= seldom.doorbells {
             seldom.doorbells = Instant::now() + DOORBELLS;

@@ -10,6 +10,9 @@ const MAILS_KEPT: Duration = Duration::from_secs(30 * 86_400);
 /// As long as a webhook's owner can see what was sent, and send it again.
 const DELIVERIES_KEPT: Duration = Duration::from_secs(7 * 86_400);
 
+/// So long operators see that a process fell silent.
+const SILENT_SHOWN: Duration = Duration::from_secs(600);
+
 impl Janitor {
     /// The event log is kept for a time; positions go on, and a client that comes later is told to start anew.
     pub(crate) async fn trim_events(&self) -> anyhow::Result<u64> {
@@ -34,5 +37,10 @@ impl Janitor {
     /// Deliveries to webhooks, whatever became of them.
     pub(crate) async fn trim_deliveries(&self) -> anyhow::Result<u64> {
         Ok(self.catalog.trim_deliveries(self.before(DELIVERIES_KEPT)).await?)
+    }
+
+    /// Processes that died without a word.
+    pub(crate) async fn forget_silent(&self) -> anyhow::Result<u64> {
+        Ok(self.catalog.forget_silent(self.before(SILENT_SHOWN)).await?)
     }
 }

@@ -2,6 +2,7 @@
 
 use reelfleet_catalog::Catalog;
 use reelfleet_catalog::audit::AuditEntry;
+use reelfleet_catalog::processes::{FRESH_MS, Process};
 use reelfleet_catalog::scaling::{Decided, Desired, KEPT_MS, PausedQueue};
 use reelfleet_catalog::tasks::Leased;
 use reelfleet_messages::AssetId;
@@ -17,6 +18,7 @@ fn deed(what: &str, subject: &str) -> AuditEntry {
 pub async fn tell(catalog: &Catalog) {
     desires(catalog).await;
     decisions(catalog).await;
+    processes(catalog).await;
     pauses(catalog).await;
 }
 
@@ -49,6 +51,42 @@ async fn decisions(catalog: &Catalog) {
     catalog.decide(&decided(NOW + KEPT_MS + 1, 3)).await.unwrap();
     let left = catalog.decisions("transcoder", 10).await.unwrap();
     assert_eq!(left.iter().map(|decided| decided.workers).collect::<Vec<_>>(), [3, 2]);
+}
+
+/// Signs of life count while they are fresh; an earlier life of the same name changes nothing of a later one.
+async fn processes(catalog: &Catalog) {
+    let process = |instance: &str, started_at, seen_at| Process {
+        instance: instance.into(),
+        role: "transcoder".into(),
+        pool: Some("transcoder".into()),
+        host: "box".into(),
+        version: "1.0.0".into(),
+        started_at,
+        seen_at,
+        leaving: false,
+    };
+    let gateway =
+        Process { role: "gateway".into(), pool: None, seen_at: NOW + 2, ..process("g", NOW, NOW) };
+    let first = process("t", NOW, NOW);
+    let second = Process { version: "1.0.1".into(), ..process("t", NOW + 1, NOW + 1) };
+    for sign in [&first, &first, &gateway, &second, &Process { seen_at: NOW + 9, leaving: true, ..first.clone() }] {
+        catalog.alive(sign).await.unwrap();
+    }
+    catalog.ended(&first).await.unwrap();
+    assert_eq!(catalog.processes(10).await.unwrap(), [gateway.clone(), second.clone()]);
+    assert_eq!(catalog.processes(1).await.unwrap().len(), 1);
+    let counts = async |now| catalog.process_counts(now).await.unwrap();
+    let (of_gateway, of_transcoder) =
+        (("gateway".to_owned(), None, 1), ("transcoder".to_owned(), Some("transcoder".to_owned()), 1));
+    assert_eq!(counts(NOW + 2).await, [of_gateway.clone(), of_transcoder]);
+    assert_eq!(counts(NOW + 2 + FRESH_MS).await, [of_gateway.clone()], "the other fell silent");
+    assert!(gateway.is_there(NOW + 2 + FRESH_MS) && !second.is_fresh(NOW + 2 + FRESH_MS));
+    let leaving = Process { leaving: true, ..second };
+    catalog.alive(&leaving).await.unwrap();
+    assert_eq!(counts(NOW + 2).await, [of_gateway], "who leaves takes nothing new");
+    assert_eq!(catalog.forget_silent(NOW + 2).await.unwrap(), 1);
+    catalog.ended(&gateway).await.unwrap();
+    assert!(catalog.processes(10).await.unwrap().is_empty());
 }
 
 /// A task waits, is in flight, waits again when its holder falls silent; a paused queue's tasks are not woken.

@@ -150,7 +150,8 @@ async fn migrations(catalog: &Catalog) {
     assert!(catalog.check_schema().await.is_err(), "an empty database is not ours");
     let together = tokio::join!(catalog.migrate(NOW), catalog.migrate(NOW), catalog.migrate(NOW));
     let ran = together.0.unwrap() + together.1.unwrap() + together.2.unwrap();
-    assert_eq!(ran, 2, "who migrates at the same time does each once");
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../schema/sql")).unwrap().count();
+    assert_eq!(ran, files, "who migrates at the same time does each once");
     assert_eq!(catalog.migrate(NOW).await.unwrap(), 0, "a second time does nothing");
     catalog.check_schema().await.unwrap();
     let epoch = catalog.epoch("first").await.unwrap();
