@@ -93,7 +93,8 @@ pub async fn scale(args: ScaleArgs) -> anyhow::Result<()> {
         let desired = Desired { pool, workers, by: operator.who.clone(), at: deed.at };
         operator.catalog.desire(&desired, deed).await.context("the wish could not be kept")?;
     }
-    let rows: Vec<Vec<String>> = status::pools(&operator.catalog, operator.context.clock.now_ms()).await?.iter().map(PoolState::row).collect();
+    let rows: Vec<Vec<String>> =
+        status::pools(&operator.catalog, operator.context.clock.now_ms()).await?.iter().map(PoolState::row).collect();
     print!("{}", table::render(&PoolState::HEADINGS, &rows));
     Ok(())
 }
@@ -162,9 +163,9 @@ impl Operator {
         let waiting = self.catalog.waiting(self.context.clock.now_ms()).await?;
         let held = waiting.iter().filter(|w| w.in_flight && queues.iter().any(|queue| queue.as_str() == w.queue));
         let mut count = held.map(|w| w.count).sum();
-        for queue in [QueueName::Intake, QueueName::Metadata, QueueName::Janitor] {
+        for queue in QueueName::WITHOUT_TASKS {
             if queues.contains(&queue) {
-                count += status::depth(&self.context, &self.context.queues.name(queue)).await?.in_flight;
+                count += self.context.queues.depth(&self.context.queues.name(queue)).await?.in_flight;
             }
         }
         Ok(count)

@@ -13,7 +13,6 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
 use aws_sdk_sqs::error::SdkError;
-use aws_sdk_sqs::types::QueueAttributeName;
 use clap::Args;
 use reelfleet_catalog::Catalog;
 use reelfleet_domain::scaling::POOLS;
@@ -199,20 +198,9 @@ pub async fn depths(context: &Context) -> anyhow::Result<Vec<Depth>> {
 }
 
 /// Messages of one queue, by its full name.
-pub async fn depth(context: &Context, name: &str) -> anyhow::Result<Depth> {
-    let url = context.queues.url_of(name).await?;
-    let asked = context.clients.sqs.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All);
-    let answer = asked.send().await.with_context(|| format!("queue {name}"))?;
-    let count = |attribute| {
-        let attributes = answer.attributes();
-        attributes.and_then(|all| all.get(&attribute)).and_then(|text| text.parse().ok()).unwrap_or(0)
-    };
-    Ok(Depth {
-        visible: count(QueueAttributeName::ApproximateNumberOfMessages),
-        in_flight: count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible),
-        delayed: count(QueueAttributeName::ApproximateNumberOfMessagesDelayed),
-        queue: name.to_owned(),
-    })
+async fn depth(context: &Context, name: &str) -> anyhow::Result<Depth> {
+    let reelfleet_fleet::Depth { visible, in_flight, delayed } = context.queues.depth(name).await?;
+    Ok(Depth { queue: name.to_owned(), visible, in_flight, delayed })
 }
 
 /// The pools that are scaled, as operators and the scaler have said.

@@ -14,11 +14,11 @@ CREATE TABLE process (
 );
 CREATE INDEX process_age ON process (seen_at);
 
--- How queues without tasks stood at the last look at them: since when messages wait there, and how many of those that
--- waited at that moment have not been seen to leave.
+-- How queues whose messages are no tasks stood at the last look at them: how many messages were there, since when they
+-- wait, and how many of those that were there then have not been seen to leave.
 CREATE TABLE queue_backlog (
     queue        TEXT PRIMARY KEY,
-    visible      BIGINT NOT NULL,
+    depth        BIGINT NOT NULL,
     since        BIGINT,
     ahead        BIGINT NOT NULL,
     looked_at    BIGINT NOT NULL

@@ -12,7 +12,7 @@ use serde_json::Value;
 const SOON: Duration = Duration::from_secs(90);
 
 /// Metrics that any fleet has as soon as it has processed one film and refused one file.
-const SEEN: [&str; 22] = [
+const SEEN: [&str; 23] = [
     "reelfleet_build_info",
     "reelfleet_encode_realtime_ratio",
     "reelfleet_encoded_frames_total",
@@ -30,6 +30,7 @@ const SEEN: [&str; 22] = [
     "reelfleet_queue_messages_in_flight",
     "reelfleet_queue_messages_visible",
     "reelfleet_queue_oldest_task_age_seconds",
+    "reelfleet_queue_paused",
     "reelfleet_queue_work_seconds",
     "reelfleet_realtime_clients",
     "reelfleet_s3_bytes_total",
@@ -92,4 +93,5 @@ async fn what_a_fleet_serves_to_prometheus_is_well_formed_and_whole() {
     let missing: Vec<&str> = SEEN.into_iter().filter(|name| !names.contains(*name)).collect();
     assert!(missing.is_empty(), "{missing:?} of {names:?}");
     crate::operations::keep_their_word(&fleet, &asset, &refused).await;
+    crate::operations::notifications_that_wait_are_seen(&fleet, &film).await;
 }

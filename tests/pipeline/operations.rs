@@ -1,5 +1,6 @@
 //! What operators see and do by the API: workers that there are, jobs, how an asset came about.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use reelfleet_tests::Fleet;
@@ -14,6 +15,57 @@ pub async fn keep_their_word(fleet: &Fleet, ready: &str, refused: &str) {
     workers(fleet).await;
     jobs(&fleet.clients, ready, refused).await;
     timeline(&fleet.clients, ready).await;
+}
+
+/// Notifications that nobody takes are seen: on the page, first and with their age, and in the metric that alerts ask for.
+/// On a fleet whose janitor looks every second.
+pub async fn notifications_that_wait_are_seen(fleet: &Fleet, film: &Path) {
+    let clients = &fleet.clients;
+    scale(clients, "intake", 0).await;
+    until(fleet, "intake is gone", |seen| of(&seen["pools"], "pool", "intake")["workers"] == 0).await;
+    clients.drop_file("in/waits.mp4", film).await;
+    let waits = |seen: &Value| {
+        let intake = of(&seen["queues"], "queue", "intake");
+        intake["waiting"] == 1 && intake["oldest_seconds"].as_i64().is_some_and(|seconds| seconds >= 2)
+    };
+    let seen = until(fleet, "a notification that waits", waits).await;
+    let first = &seen["queues"][0];
+    assert_eq!((&first["queue"], &first["workers"]), (&json!("intake"), &json!(0)), "what nobody takes is first");
+    assert_eq!(first["drain_seconds"], Value::Null, "{first}");
+    let age = "reelfleet_queue_oldest_task_age_seconds{queue=\"reelfleet-intake\"}";
+    gauge(fleet, age, |seconds| seconds >= 2.0).await;
+    let paused = "reelfleet_queue_paused{queue=\"reelfleet-intake\"}";
+    gauge(fleet, paused, |paused| paused == 0.0).await;
+    for (word, wanted) in [("pause", 1.0), ("resume", 0.0)] {
+        let said = clients.api(Method::POST, &format!("/v1/ops/queues/intake/{word}"), None).await;
+        assert_eq!(said.0, 204, "{}", said.1);
+        gauge(fleet, paused, |paused| paused == wanted).await;
+    }
+    scale(clients, "intake", 1).await;
+    let taken = |seen: &Value| {
+        let intake = of(&seen["queues"], "queue", "intake");
+        (&intake["waiting"], &intake["running"], &intake["oldest_seconds"]) == (&json!(0), &json!(0), &Value::Null)
+    };
+    until(fleet, "it was taken", taken).await;
+    gauge(fleet, age, |seconds| seconds == 0.0).await;
+}
+
+/// Waits until the janitor says such a value.
+async fn gauge(fleet: &Fleet, name: &str, is: impl Fn(f64) -> bool) {
+    let targets = std::fs::read(fleet.folder().join("metrics_targets.json")).unwrap();
+    let targets: Value = serde_json::from_slice(&targets).unwrap();
+    let group = targets.as_array().unwrap().iter().find(|group| group["labels"]["role"] == "janitor").unwrap();
+    let url = format!("http://{}/metrics", group["targets"][0].as_str().unwrap());
+    let began = Instant::now();
+    loop {
+        let told = fleet.clients.http.get(&url).send().await.unwrap().text().await.unwrap();
+        let line = told.lines().find_map(|line| line.strip_prefix(name));
+        if line.is_some_and(|value| is(value.trim().parse().unwrap())) {
+            return;
+        }
+        assert!(began.elapsed() < SOON, "never: {name}: {line:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// One moment of the fleet.

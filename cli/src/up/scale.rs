@@ -14,7 +14,6 @@ use reelfleet_telemetry::ScalingDecided;
 use tokio_util::sync::CancellationToken;
 
 use super::supervise::{Health, Spec, Supervisor};
-use crate::status;
 use crate::worker::Role;
 
 /// The pool that has what the uploads' transcoders leave of this machine.
@@ -145,7 +144,7 @@ impl Scaling {
             *part += waiting.count;
             *seconds += waiting.seconds * waiting.count as f64;
         }
-        let notifications = status::depth(&self.context, &self.context.queues.name(QueueName::Intake)).await?;
+        let notifications = self.context.queues.depth(&self.context.queues.name(QueueName::Intake)).await?;
         let tasks = loads.into_values().map(|(mut load, seconds)| {
             load.seconds = Some(seconds / (load.visible + load.in_flight).max(1) as f64);
             load

@@ -1,7 +1,8 @@
 //! `GET /v1/ops`: queues, pools and what is at work, as they are now; `GET /v1/ops/audit`: who did what.
 //!
 //! Guarantees: workers are counted by their own signs of life, wherever they run and whoever scales them; what was decided or
-//! asked for is told apart. The queue that needs its operator most is first: what no worker takes before what will take
+//! asked for is told apart. Tasks are counted by their rows; queues whose messages are no tasks by themselves, and one that can't
+//! be looked at is told as not known, never as empty. The queue that needs its operator most is first: what no worker takes before what will take
 //! longest.
 
 use std::collections::BTreeMap;
@@ -13,8 +14,9 @@ use reelfleet_access::Scope;
 use reelfleet_catalog::figures::{AtWork, QueueFigures};
 use reelfleet_catalog::processes::Process;
 use reelfleet_catalog::scaling::{Decided, Desired};
+use reelfleet_domain::backlog::Backlog;
 use reelfleet_domain::scaling::{POOLS, Pool};
-use reelfleet_fleet::QueueName;
+use reelfleet_fleet::{Depth, QueueName};
 use serde_json::{Value, json};
 
 use crate::app::{App, rfc3339};
@@ -51,14 +53,23 @@ impl There {
 pub(crate) async fn show(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, Problem> {
     caller.with(Scope::Ops)?;
     let (now, catalog) = (app.now(), &app.catalog);
-    let (figures, at_work, desired, paused, counts, processes) = tokio::try_join!(
+    let (mut figures, at_work, desired, paused, counts, processes, backlogs) = tokio::try_join!(
         catalog.queue_figures(now),
         catalog.at_work(now, MOST),
         catalog.desired(),
         catalog.paused(),
         catalog.process_counts(now),
         catalog.processes(PROCESSES),
+        catalog.backlogs(),
     )?;
+    let mut unknown = Vec::new();
+    for (queue, depth) in app.depths().await {
+        let since = backlogs.iter().find(|(name, _)| name == queue.as_str()).map(|(_, backlog)| *backlog);
+        match depth {
+            Some(depth) => figures.push(without_tasks(queue, depth, since)),
+            None => unknown.push(queue),
+        }
+    }
     let there = There(counts);
     let mut decisions: BTreeMap<&str, Vec<Decided>> = BTreeMap::new();
     for pool in POOLS.keys() {
@@ -72,6 +83,11 @@ pub(crate) async fn show(State(app): State<Arc<App>>, caller: Caller) -> Result<
             let workers = there.at_queue(name.as_str(), pool.map(|(pool, _)| pool.as_str()));
             let stopped = paused.iter().find(|paused| paused.queue == name.as_str());
             let mut shown = queue(now, name.as_str(), of, pool, workers);
+            if unknown.contains(name) {
+                for figure in ["waiting", "running", "delayed", "work_seconds"] {
+                    shown[figure] = Value::Null;
+                }
+            }
             shown["paused"] = stopped.map_or(Value::Null, |p| json!({ "by": p.by, "at": rfc3339(p.at) }));
             (urgency(of, workers), shown)
         })
@@ -101,6 +117,36 @@ pub(crate) async fn audit(State(app): State<Arc<App>>, caller: Caller, page: Pag
     audit::page(&app, None, None, &page).await
 }
 
+impl App {
+    /// What lies in the queues whose messages are no tasks, as far as they say so.
+    async fn depths(&self) -> Vec<(QueueName, Option<Depth>)> {
+        let queues = &self.context.queues;
+        let ask = async |queue: QueueName| match queues.depth(&queues.name(queue)).await {
+            Ok(depth) => (queue, Some(depth)),
+            Err(error) => {
+                tracing::warn!(%error, "a queue's depth is not known");
+                (queue, None)
+            }
+        };
+        let [intake, janitor, metadata] = QueueName::WITHOUT_TASKS;
+        <[_; 3]>::from(tokio::join!(ask(intake), ask(janitor), ask(metadata))).to_vec()
+    }
+}
+
+/// Figures of a queue whose messages no row stands for; since when they wait the janitor has noted.
+fn without_tasks(queue: QueueName, depth: Depth, backlog: Option<Backlog>) -> QueueFigures {
+    let count = |number| i64::try_from(number).unwrap_or(i64::MAX);
+    let seconds = POOLS.values().find_map(|pool| pool.seconds.get(queue.as_str())).copied().unwrap_or(0.0);
+    QueueFigures {
+        queue: queue.as_str().to_owned(),
+        waiting: count(depth.visible),
+        running: count(depth.in_flight),
+        delayed: count(depth.delayed),
+        oldest_at: backlog.and_then(|backlog| backlog.since).filter(|_| depth.visible > 0),
+        seconds: seconds * depth.visible as f64,
+    }
+}
+
 /// Seconds until the queue is empty at the present pace; what nobody works on comes first.
 fn urgency(figures: Option<&QueueFigures>, workers: u32) -> f64 {
     let Some(figures) = figures.filter(|figures| figures.waiting > 0) else { return 0.0 };
@@ -110,13 +156,7 @@ fn urgency(figures: Option<&QueueFigures>, workers: u32) -> f64 {
     }
 }
 
-fn queue(
-    now: i64,
-    name: &str,
-    figures: Option<&QueueFigures>,
-    pool: Option<(&String, &Pool)>,
-    workers: u32,
-) -> Value {
+fn queue(now: i64, name: &str, figures: Option<&QueueFigures>, pool: Option<(&String, &Pool)>, workers: u32) -> Value {
     let count = |of: fn(&QueueFigures) -> i64| figures.map_or(0, of);
     let seconds = figures.map_or(0.0, |figures| figures.seconds);
     let slots = f64::from(workers) * pool.map_or(1.0, |(_, pool)| f64::from(pool.slots));
@@ -230,6 +270,18 @@ mod tests {
         assert_eq!((&shown["drain_seconds"], &shown["oldest_seconds"]), (&json!(10.0), &json!(60)));
         assert_eq!(queue(0, "q", Some(&figures(10, 1, 200.0)), None, 0)["drain_seconds"], Value::Null);
         assert_eq!(queue(0, "q", None, None, 1)["waiting"], 0);
+    }
+
+    #[test]
+    fn what_has_no_rows_is_counted_on_its_queue() {
+        let depth = Depth { visible: 40, in_flight: 4, delayed: 1 };
+        let backlog = Backlog { since: Some(5_000), ahead: 3, depth: 9 };
+        let found = without_tasks(QueueName::Intake, depth, Some(backlog));
+        assert_eq!((found.waiting, found.running, found.delayed, found.oldest_at), (40, 4, 1, Some(5_000)));
+        assert!((found.seconds - 40.0 * POOLS["intake"].seconds["intake"]).abs() < 1e-9);
+        let taken = Depth { visible: 0, ..depth };
+        assert_eq!(without_tasks(QueueName::Intake, taken, Some(backlog)).oldest_at, None, "nothing waits");
+        assert_eq!(without_tasks(QueueName::Metadata, depth, None).oldest_at, None, "nobody has looked yet");
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod accounts;
 pub mod approval;
 pub mod assets;
 pub mod audit;
+pub mod backlogs;
 pub mod budgets;
 pub mod campaigns;
 pub mod captions;

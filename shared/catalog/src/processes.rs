@@ -86,9 +86,7 @@ impl Catalog {
                    GROUP BY role, pool ORDER BY role, pool";
         let asked = Statement::new(sql).int("since", now.saturating_sub(FRESH_MS));
         let rows = self.read(asked.with(Params::new().bool("leaving", false))).await?;
-        rows.iter()
-            .map(|row| Ok((row.text(0)?, row.opt_text(1)?, u32::try_from(row.int(2)?).unwrap_or(0))))
-            .collect()
+        rows.iter().map(|row| Ok((row.text(0)?, row.opt_text(1)?, u32::try_from(row.int(2)?).unwrap_or(0)))).collect()
     }
 
     /// Forgets those that have been silent since before `before`. Returns how many.

@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod approval;
+pub mod backlog;
 pub mod captions;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzed;

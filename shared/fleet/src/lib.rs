@@ -48,7 +48,7 @@ pub use outcome::{Outcome, full_jitter};
 pub use pause::Paused;
 pub use protection::ScaleInProtection;
 pub use queue::{BoxFuture, Delivery, Queue, QueueError};
-pub use queues::{QueueName, Queues, QueuesError};
+pub use queues::{Depth, QueueName, Queues, QueuesError};
 pub use shutdown::Shutdown;
 pub use sqs::SqsQueue;
 pub use task::{Attempt, TaskHandler, TaskRunner, WorkError, Worked};

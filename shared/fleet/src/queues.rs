@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_sdk_sqs::error::DisplayErrorContext;
+use aws_sdk_sqs::types::QueueAttributeName as Attribute;
 
 /// A queue with one kind of consumer. Each has a dead-letter queue, `-dlq`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +41,9 @@ impl QueueName {
         Self::Janitor,
         Self::Metadata,
     ];
+
+    /// Those whose messages are no tasks: no row stands for them, so they are counted on their queue.
+    pub const WITHOUT_TASKS: [Self; 3] = [Self::Intake, Self::Janitor, Self::Metadata];
 
     /// The name without the prefix: `intake`.
     pub fn as_str(self) -> &'static str {
@@ -77,13 +81,31 @@ pub enum QueuesError {
     #[error("there is no queue {0}: create it, or set REELFLEET_PREFIX and AWS_REGION to where it is")]
     Missing(String),
     /// The service did not say.
-    #[error("the URL of queue {name} could not be looked up: {detail}")]
+    #[error("queue {name} could not be looked at: {detail}")]
     Call {
         /// The queue's full name.
         name: String,
         /// The error with all its causes.
         detail: String,
     },
+}
+
+/// Messages of a queue, approximately, as SQS says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Can be received.
+    pub visible: u64,
+    /// Received, and not deleted yet.
+    pub in_flight: u64,
+    /// Not to be received yet.
+    pub delayed: u64,
+}
+
+impl Depth {
+    /// All that are there.
+    pub fn all(&self) -> u64 {
+        self.visible.saturating_add(self.in_flight).saturating_add(self.delayed)
+    }
 }
 
 /// Looks URLs up and remembers them. Cheap to clone; clones share what they know.
@@ -135,6 +157,26 @@ impl Queues {
         let url = answer.queue_url.ok_or_else(|| QueuesError::Missing(full_name.to_owned()))?;
         self.known().insert(full_name.to_owned(), url.clone());
         Ok(url)
+    }
+
+    /// How many messages a queue holds, by its full name.
+    pub async fn depth(&self, full_name: &str) -> Result<Depth, QueuesError> {
+        const ASKED: [Attribute; 3] = [
+            Attribute::ApproximateNumberOfMessages,
+            Attribute::ApproximateNumberOfMessagesNotVisible,
+            Attribute::ApproximateNumberOfMessagesDelayed,
+        ];
+        let failed = |detail| QueuesError::Call { name: full_name.to_owned(), detail };
+        let url = self.url_of(full_name).await?;
+        let asked = self.sqs.get_queue_attributes().queue_url(url).set_attribute_names(Some(ASKED.to_vec()));
+        let answer = asked.send().await.map_err(|error| failed(DisplayErrorContext(&error).to_string()))?;
+        let count = |attribute| {
+            let text = answer.attributes().and_then(|all| all.get(&attribute));
+            let text = text.ok_or_else(|| failed(format!("{attribute} is not told")))?;
+            text.parse().map_err(|_| failed(format!("{attribute} is {text:?}")))
+        };
+        let [visible, in_flight, delayed] = ASKED;
+        Ok(Depth { visible: count(visible)?, in_flight: count(in_flight)?, delayed: count(delayed)? })
     }
 
     /// Forgets a queue that was deleted.

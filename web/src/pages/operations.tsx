@@ -18,11 +18,11 @@ interface Queue {
   queue: string;
   pool: string | null;
   workers: number;
-  waiting: number;
-  running: number;
-  delayed: number;
+  /** Nothing where the queue can't be looked at. */
+  waiting: number | null;
+  running: number | null;
+  delayed: number | null;
   oldest_seconds: number | null;
-  work_seconds: number;
   drain_seconds: number | null;
   paused: { by: string; at: string } | null;
 }
@@ -164,11 +164,9 @@ function Fleet() {
         {queues.map((queue) => (
           <tr key={queue.queue}>
             <td>{queue.queue}{queue.paused && <span className="pill warn" title={`by ${queue.paused.by}`}>Paused</span>}</td>
-            <td>{queue.waiting}</td>
-            <td>{queue.running}</td>
-            <td>{queue.delayed}</td>
+            {[queue.waiting, queue.running, queue.delayed].map((count, column) => <td key={column}>{count ?? "not known"}</td>)}
             <td>{queue.oldest_seconds === null ? "—" : span(queue.oldest_seconds)}</td>
-            <td>{queue.drain_seconds === null ? (queue.waiting > 0 && queue.workers === 0 ? "no worker" : "—") : span(queue.drain_seconds)}</td>
+            <td>{queue.drain_seconds === null ? ((queue.waiting ?? 0) > 0 && queue.workers === 0 ? "no worker" : "—") : span(queue.drain_seconds)}</td>
             <td>
               <button
                 type="button"

@@ -1,15 +1,17 @@
-//! What waits in the queues, for metrics.
+//! What waits in the queues, for metrics, and since when, for the operations page.
 //!
-//! Guarantee: one look asks each queue once and the catalog once; a queue that can't be asked is logged and left out, the
-//! others are told. Several janitors say the same: take the maximum.
+//! Guarantees: one look asks each queue once and the catalog a few times; a queue that can't be asked is logged and left out,
+//! the others are told. Queues of tasks are told by their rows, which are the truth; those without tasks by their depths, look
+//! by look, which a row keeps through restarts. Several janitors say the same: take the maximum.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aws_sdk_sqs::error::DisplayErrorContext;
-use aws_sdk_sqs::types::QueueAttributeName as Name;
 use reelfleet_catalog::Catalog;
-use reelfleet_fleet::{Context, QueueName};
-use reelfleet_telemetry::{QueueDepth, QueueWork};
+use reelfleet_domain::backlog::Backlog;
+use reelfleet_domain::scaling::POOLS;
+use reelfleet_fleet::{Context, Depth, QueueName};
+use reelfleet_telemetry::{QueueDepth, QueuePaused, QueueWork};
 use tokio::time::MissedTickBehavior;
 
 /// Until the process drains.
@@ -32,40 +34,77 @@ pub(crate) async fn run(context: Context, catalog: Catalog, every: Duration) {
 }
 
 async fn look(context: &Context, catalog: &Catalog) {
+    let mut depths = BTreeMap::new();
     for queue in QueueName::ALL {
-        for name in [context.queues.name(queue), context.queues.dlq_name(queue)] {
-            if let Err(why) = depth(context, &name).await {
-                tracing::warn!(queue = name, why, "a queue's depth is not known");
-            }
+        if let Some(depth) = depth(context, &context.queues.name(queue)).await {
+            depths.insert(queue.as_str(), depth);
         }
+        depth(context, &context.queues.dlq_name(queue)).await;
     }
     let now = context.clock.now_ms();
     match catalog.queue_figures(now).await {
-        // A queue without tasks has no row: its figures are 0.
-        Ok(found) => QueueName::ALL.iter().for_each(|queue| {
-            let figures = found.iter().find(|figures| figures.queue == queue.as_str());
-            let oldest = figures.and_then(|figures| figures.oldest_at).map_or(0, |at| now.saturating_sub(at).max(0));
-            let name = context.queues.name(*queue);
-            let work_seconds = figures.map_or(0.0, |figures| figures.seconds);
-            QueueWork { queue: &name, oldest_seconds: oldest as f64 / 1_000.0, work_seconds }.emit();
-        }),
+        // A queue without tasks to do has no row: its figures are 0.
+        Ok(found) => {
+            QueueName::ALL.iter().filter(|queue| !QueueName::WITHOUT_TASKS.contains(queue)).for_each(|queue| {
+                let figures = found.iter().find(|figures| figures.queue == queue.as_str());
+                let oldest =
+                    figures.and_then(|figures| figures.oldest_at).map_or(0, |at| now.saturating_sub(at).max(0));
+                told(context, *queue, oldest, figures.map_or(0.0, |figures| figures.seconds));
+            })
+        }
         Err(error) => tracing::warn!(%error, "what waits is not known"),
+    }
+    if let Err(error) = without_tasks(context, catalog, now, &depths).await {
+        tracing::warn!(%error, "since when notifications and events wait is not known");
+    }
+    match catalog.paused().await {
+        Ok(paused) => QueueName::ALL.iter().for_each(|queue| {
+            let paused = paused.iter().any(|paused| paused.queue == queue.as_str());
+            QueuePaused { queue: &context.queues.name(*queue), paused }.emit();
+        }),
+        Err(error) => tracing::warn!(%error, "what is paused is not known"),
     }
 }
 
-async fn depth(context: &Context, name: &str) -> Result<(), String> {
-    const ASKED: [Name; 3] = [
-        Name::ApproximateNumberOfMessages,
-        Name::ApproximateNumberOfMessagesNotVisible,
-        Name::ApproximateNumberOfMessagesDelayed,
-    ];
-    let url = context.queues.url_of(name).await.map_err(|error| error.to_string())?;
-    let asked = context.clients.sqs.get_queue_attributes().queue_url(url).set_attribute_names(Some(ASKED.to_vec()));
-    let answer = asked.send().await.map_err(|error| DisplayErrorContext(&error).to_string())?;
-    let [visible, in_flight, delayed] = ASKED.map(|attribute| {
-        let text = answer.attributes().and_then(|all| all.get(&attribute));
-        text.and_then(|text| text.parse().ok()).unwrap_or(0)
-    });
-    QueueDepth { queue: name, visible, in_flight, delayed }.emit();
+/// Those whose messages no row stands for.
+async fn without_tasks(
+    context: &Context,
+    catalog: &Catalog,
+    now: i64,
+    depths: &BTreeMap<&str, Depth>,
+) -> anyhow::Result<()> {
+    let before: BTreeMap<String, Backlog> = catalog.backlogs().await?.into_iter().collect();
+    let mut changed = Vec::new();
+    for queue in QueueName::WITHOUT_TASKS {
+        let name = queue.as_str();
+        let Some(depth) = depths.get(name) else { continue };
+        let known = before.get(name).copied().unwrap_or_default();
+        let seen = known.look(now, depth.all());
+        if seen != known {
+            changed.push((name, seen));
+        }
+        let seconds = POOLS.values().find_map(|pool| pool.seconds.get(name)).copied().unwrap_or(0.0);
+        told(context, queue, seen.age_ms(now).unwrap_or(0), seconds * depth.visible as f64);
+    }
+    catalog.keep_backlogs(now, &changed).await?;
     Ok(())
+}
+
+fn told(context: &Context, queue: QueueName, oldest_ms: i64, work_seconds: f64) {
+    let (queue, oldest_seconds) = (context.queues.name(queue), oldest_ms as f64 / 1_000.0);
+    QueueWork { queue: &queue, oldest_seconds, work_seconds }.emit();
+}
+
+async fn depth(context: &Context, name: &str) -> Option<Depth> {
+    match context.queues.depth(name).await {
+        Ok(depth) => {
+            let Depth { visible, in_flight, delayed } = depth;
+            QueueDepth { queue: name, visible, in_flight, delayed }.emit();
+            Some(depth)
+        }
+        Err(error) => {
+            tracing::warn!(queue = name, %error, "a queue's depth is not known");
+            None
+        }
+    }
 }

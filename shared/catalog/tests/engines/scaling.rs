@@ -5,6 +5,7 @@ use reelfleet_catalog::audit::AuditEntry;
 use reelfleet_catalog::processes::{FRESH_MS, Process};
 use reelfleet_catalog::scaling::{Decided, Desired, KEPT_MS, PausedQueue};
 use reelfleet_catalog::tasks::Leased;
+use reelfleet_domain::backlog::Backlog;
 use reelfleet_messages::AssetId;
 use reelfleet_messages::task::{Task, TaskQueue};
 
@@ -19,6 +20,7 @@ pub async fn tell(catalog: &Catalog) {
     desires(catalog).await;
     decisions(catalog).await;
     processes(catalog).await;
+    backlogs(catalog).await;
     pauses(catalog).await;
 }
 
@@ -53,6 +55,20 @@ async fn decisions(catalog: &Catalog) {
     assert_eq!(left.iter().map(|decided| decided.workers).collect::<Vec<_>>(), [3, 2]);
 }
 
+/// What a later look found stays, whoever writes last.
+async fn backlogs(catalog: &Catalog) {
+    assert!(catalog.backlogs().await.unwrap().is_empty());
+    catalog.keep_backlogs(NOW, &[]).await.unwrap();
+    let (none, some) = (Backlog::default(), Backlog { since: Some(NOW - 9), ahead: 2, depth: 5 });
+    catalog.keep_backlogs(NOW, &[("metadata", none), ("intake", some)]).await.unwrap();
+    let kept = [("intake".to_owned(), some), ("metadata".to_owned(), none)];
+    assert_eq!(catalog.backlogs().await.unwrap(), kept);
+    catalog.keep_backlogs(NOW - 1, &[("intake", none)]).await.unwrap();
+    assert_eq!(catalog.backlogs().await.unwrap(), kept, "an earlier look");
+    catalog.keep_backlogs(NOW + 1, &[("intake", none)]).await.unwrap();
+    assert_eq!(catalog.backlogs().await.unwrap()[0].1, none);
+}
+
 /// Signs of life count while they are fresh; an earlier life of the same name changes nothing of a later one.
 async fn processes(catalog: &Catalog) {
     let process = |instance: &str, started_at, seen_at| Process {
@@ -65,8 +81,7 @@ async fn processes(catalog: &Catalog) {
         seen_at,
         leaving: false,
     };
-    let gateway =
-        Process { role: "gateway".into(), pool: None, seen_at: NOW + 2, ..process("g", NOW, NOW) };
+    let gateway = Process { role: "gateway".into(), pool: None, seen_at: NOW + 2, ..process("g", NOW, NOW) };
     let first = process("t", NOW, NOW);
     let second = Process { version: "1.0.1".into(), ..process("t", NOW + 1, NOW + 1) };
     for sign in [&first, &first, &gateway, &second, &Process { seen_at: NOW + 9, leaving: true, ..first.clone() }] {
@@ -79,7 +94,7 @@ async fn processes(catalog: &Catalog) {
     let (of_gateway, of_transcoder) =
         (("gateway".to_owned(), None, 1), ("transcoder".to_owned(), Some("transcoder".to_owned()), 1));
     assert_eq!(counts(NOW + 2).await, [of_gateway.clone(), of_transcoder]);
-    assert_eq!(counts(NOW + 2 + FRESH_MS).await, [of_gateway.clone()], "the other fell silent");
+    assert_eq!(counts(NOW + 2 + FRESH_MS).await, std::slice::from_ref(&of_gateway), "the other fell silent");
     assert!(gateway.is_there(NOW + 2 + FRESH_MS) && !second.is_fresh(NOW + 2 + FRESH_MS));
     let leaving = Process { leaving: true, ..second };
     catalog.alive(&leaving).await.unwrap();

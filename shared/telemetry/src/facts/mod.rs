@@ -20,7 +20,7 @@ pub use message::{
     PollFailed, ScaleInProtected, SlotsBusy, TaskDead, TaskRevived, VisibilityExtended,
 };
 pub use publish::{
-    DuplicateSuppressed, EventPublished, EventPushed, HttpServed, OutboxRelayed, QueueDepth, QueueWork,
+    DuplicateSuppressed, EventPublished, EventPushed, HttpServed, OutboxRelayed, QueueDepth, QueuePaused, QueueWork,
     RealtimeClients, WebhookAttempted,
 };
 pub use scaling::ScalingDecided;

@@ -156,11 +156,26 @@ impl QueueDepth<'_> {
     }
 }
 
-/// The work of a queue that waits, as rows say it.
+/// Whether an operator has paused a queue.
+#[derive(Debug)]
+pub struct QueuePaused<'a> {
+    pub queue: &'a str,
+    pub paused: bool,
+}
+
+impl QueuePaused<'_> {
+    pub fn emit(&self) {
+        let value = if self.paused { 1.0 } else { 0.0 };
+        gauge!("reelfleet_queue_paused", "queue" => self.queue.to_owned()).set(value);
+        tracing::trace!(queue = self.queue, paused = self.paused, "queue pause");
+    }
+}
+
+/// The work of a queue that waits, as rows say it, or, where messages have none, its depths.
 #[derive(Debug)]
 pub struct QueueWork<'a> {
     pub queue: &'a str,
-    /// Of the oldest task that waits; 0 where none does.
+    /// Of the oldest task or message that waits; 0 where none does.
     pub oldest_seconds: f64,
     /// Estimated, of all that wait.
     pub work_seconds: f64,
@@ -188,7 +203,11 @@ pub(super) fn describe() {
     describe_histogram!("reelfleet_webhook_duration_seconds", "Duration of a webhook attempt.");
     describe_counter!("reelfleet_http_requests_total", "HTTP requests answered, by route, method and status.");
     describe_histogram!("reelfleet_http_duration_seconds", "Duration of an HTTP request, by route.");
-    describe_gauge!("reelfleet_queue_oldest_task_age_seconds", "Time for which the oldest task of a queue has waited.");
+    describe_gauge!(
+        "reelfleet_queue_oldest_task_age_seconds",
+        "Time for which the oldest task of a queue has waited; without tasks: what lies in it."
+    );
+    describe_gauge!("reelfleet_queue_paused", "1 while an operator has paused a queue.");
     describe_gauge!("reelfleet_queue_work_seconds", "Estimated seconds of work of the tasks that wait.");
     describe_gauge!("reelfleet_queue_messages_visible", "Messages waiting in a queue.");
     describe_gauge!("reelfleet_queue_messages_in_flight", "Messages received and not yet answered.");
