@@ -1,6 +1,5 @@
-//! Serves the endpoint alone: `endpoint DATA_DIR LISTEN`, keys from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the
-//! application's database from REELFLEET_RDS_POSTGRES_URL; REELFLEET_LOCAL_RESERVE_MIB and REELFLEET_LOCAL_FAULTS as `local` has
-//! them.
+//! Serves the endpoint alone: `endpoint DATA_DIR LISTEN`, keys from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and
+//! REELFLEET_LOCAL_POSTGRES, REELFLEET_LOCAL_RESERVE_MIB and REELFLEET_LOCAL_FAULTS as `local` has them.
 
 use reelfleet_local::{LocalConfig, RdsBackend, bind};
 
@@ -12,7 +11,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let key = std::env::var("AWS_ACCESS_KEY_ID").map_err(|_| "AWS_ACCESS_KEY_ID is not set")?;
     let secret = std::env::var("AWS_SECRET_ACCESS_KEY").map_err(|_| "AWS_SECRET_ACCESS_KEY is not set")?;
-    let rds = std::env::var("REELFLEET_RDS_POSTGRES_URL").ok();
+    let rds = std::env::var("REELFLEET_LOCAL_POSTGRES").ok();
     let reserve = std::env::var("REELFLEET_LOCAL_RESERVE_MIB").map_or(Ok(256), |mib| mib.parse::<u64>())?;
     let config = LocalConfig {
         listen: listen.parse()?,

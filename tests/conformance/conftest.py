@@ -49,8 +49,10 @@ class Local:
     def __init__(self, binary, folder, postgres_url=None):
         self.binary, self.folder = binary, folder
         self.environment = dict(os.environ)
+        # Each endpoint has the database that its test asks for, whatever the caller's shell says.
+        self.environment.pop("REELFLEET_LOCAL_POSTGRES", None)
         if postgres_url:
-            self.environment["REELFLEET_RDS_POSTGRES_URL"] = postgres_url
+            self.environment["REELFLEET_LOCAL_POSTGRES"] = postgres_url
         self.start()
 
     def command(self):

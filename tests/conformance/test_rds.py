@@ -105,7 +105,14 @@ def postgres_url(tmp_path_factory):
 @pytest.fixture(scope="session", params=["sqlite", "postgres"])
 def endpoint(request, start_local):
     url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
-    return start_local(rds_postgres_url=url)
+    endpoint = start_local(rds_postgres_url=url)
+    # Which engine it is, it says itself: otherwise one half of this file could try the other's.
+    if not os.environ.get("REELFLEET_CONFORMANCE_ENDPOINT"):
+        asked = {"sqlite": "SELECT 'SQLite ' || sqlite_version()", "postgres": "SELECT version()"}[request.param]
+        wanted = {"sqlite": "SQLite 3", "postgres": "PostgreSQL "}[request.param]
+        [(engine,)] = Rds(endpoint)(asked)
+        assert engine.startswith(wanted), engine
+    return endpoint
 
 
 @pytest.fixture
