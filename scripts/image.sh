@@ -3,7 +3,7 @@
 # compose file with them processes a video. Skipped, and said so, where the tools are missing.
 #
 # The stages that run are those of docker/Dockerfile; the executables are those of target/debug, since a release build from
-# source takes long: `image.sh source` makes the stages `web` and `build` too, from Debian's and this machine's own tools.
+# source takes long. So the stages `web` and `build` are not tried here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD

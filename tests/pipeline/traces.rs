@@ -95,6 +95,8 @@ async fn one_trace_shows_one_upload_over_all_workers() {
     let (secrets, logs) = (secrets(&fleet, &detail), fleet.logs());
     let line = std::fs::read_to_string(logs.join("transcoder.log")).unwrap_or_default();
     let metrics = spans_counted(&fleet).await;
+    let planned = format!("SELECT id, job_id FROM task WHERE kind = 'plan_renditions' AND asset_id = '{asset}'");
+    let planned = fleet.clients.rows(&planned).await.remove(0);
     // What still waits leaves at the drain.
     assert_eq!(fleet.stop().await, Some(0));
     let spans = collector.of(TRACE);
@@ -149,6 +151,9 @@ async fn one_trace_shows_one_upload_over_all_workers() {
     let line: Value = serde_json::from_str(&line[line.find('{').unwrap()..]).unwrap();
     assert_eq!(line["trace_id"], TRACE, "{line}");
     assert!(ids.contains(line["span_id"].as_str().unwrap()), "{line}");
+    // And what it is about: every line of a task says so.
+    let about = [&line["span"]["task"], &line["span"]["job"], &line["span"]["asset"]];
+    assert_eq!(about.map(|id| id.as_str().unwrap_or_default()), [&planned[0], &planned[1], &asset], "{line}");
     assert!(metrics.contains("outcome=\"exported\""), "{metrics}");
 }
 

@@ -3,8 +3,8 @@
 
     applied.py ENVIRONMENT WORK       ENVIRONMENT: the copy of terraform/environments/local, initialised
 
-Nothing else provisions: no `reelfleet up`. Workers and gateway are started one by one on what Terraform made, as they would be
-on AWS. Afterwards a second plan is empty, and destroy leaves nothing.
+Nothing else provisions: no `reelfleet up`. Workers are started one by one on what Terraform made, as they would be on AWS; no
+gateway, since what is tried begins with an object in the bucket. Afterwards a second plan is empty, and destroy leaves nothing.
 """
 
 import json

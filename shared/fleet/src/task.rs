@@ -197,7 +197,8 @@ impl<H: TaskHandler> TaskRunner<H> {
             }
             Err(error) => return Outcome::reject(error),
         };
-        let span = tracing::info_span!("task", kind = envelope.work.kind(), task = %envelope.task, asset = %envelope.work.asset());
+        let (task, job, asset) = (envelope.task, envelope.job, envelope.work.asset());
+        let span = tracing::info_span!("task", kind = envelope.work.kind(), %task, %job, %asset);
         let redriven = Letter::read(&delivery.attributes).token;
         async {
             match redriven {
