@@ -22,6 +22,7 @@ mod local;
 mod operator;
 mod place;
 mod private_file;
+mod reach;
 mod replay;
 mod scale;
 mod simulate;

@@ -7,12 +7,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
-use aws_sdk_sqs::error::SdkError;
 use clap::Args;
 use reelfleet_catalog::Catalog;
 use reelfleet_domain::scaling::POOLS;
@@ -20,6 +18,7 @@ use reelfleet_fleet::aws::timeouts;
 use reelfleet_fleet::{Clients, Clock, Config, Context, QueueName};
 use serde::Serialize;
 
+use crate::reach::{Reached, Unreached, must_answer};
 use crate::table;
 use crate::up::ready::{self, Ready};
 use crate::worker;
@@ -121,6 +120,11 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<()> {
 /// A context that reads what the ready file names, or what the environment does. Refused at once, in one line, where
 /// nobody answers there or there are no credentials.
 pub async fn context(ready: Option<&Ready>) -> anyhow::Result<Context> {
+    Ok(reach(ready).await?.context)
+}
+
+/// The same, with what the other side's first answer said besides.
+pub async fn reach(ready: Option<&Ready>) -> anyhow::Result<Reached> {
     let config = Config::from_env()?;
     let sdk = match ready {
         Some(ready) => {
@@ -137,13 +141,15 @@ pub async fn context(ready: Option<&Ready>) -> anyhow::Result<Context> {
         }
         None => from_environment(&config).await?,
     };
-    let clients = Clients::from_sdk(&sdk, &config);
-    must_answer(&clients, sdk.endpoint_url()).await?;
-    Ok(Context::with_clients(config, "status", clients, Clock::system())?)
+    let (clients, clock) = (Clients::from_sdk(&sdk, &config), Clock::system());
+    let place = sdk.endpoint_url().unwrap_or("AWS").to_owned();
+    let ahead_s = must_answer(&clients, &clock, &place, PATIENCE).await?;
+    let context = Context::with_clients(config, "status", clients, clock)?;
+    Ok(Reached { context, place, ahead_s })
 }
 
 /// What the SDK finds in the environment, looked for no longer than [`PATIENCE`].
-async fn from_environment(config: &Config) -> anyhow::Result<SdkConfig> {
+async fn from_environment(config: &Config) -> Result<SdkConfig, Unreached> {
     let looking = async {
         let sdk = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(config.region.clone()))
@@ -157,29 +163,7 @@ async fn from_environment(config: &Config) -> anyhow::Result<SdkConfig> {
         };
         found.then_some(sdk)
     };
-    tokio::time::timeout(PATIENCE, looking).await.ok().flatten().context(
-        "where to look? Give --data DIR of a running `reelfleet up` (or eval its `reelfleet env --data DIR`); \
-         on AWS, set credentials",
-    )
-}
-
-/// One call that everybody may make, or that says why it may not.
-async fn must_answer(clients: &Clients, endpoint: Option<&str>) -> anyhow::Result<()> {
-    let place = endpoint.unwrap_or("AWS");
-    let asked = tokio::time::timeout(PATIENCE, clients.sqs.list_queues().max_results(1).send()).await;
-    match asked {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(SdkError::ServiceError(error))) => match error.err().meta().code() {
-            // Whoever may not list may still read.
-            Some("AccessDenied" | "AccessDeniedException") => Ok(()),
-            code => bail!(
-                "{place} refuses these credentials: {} ({})",
-                error.err().meta().message().unwrap_or("without a reason"),
-                code.unwrap_or("no code")
-            ),
-        },
-        Ok(Err(_)) | Err(_) => bail!("{place} does not answer: is `reelfleet up` running?"),
-    }
+    tokio::time::timeout(PATIENCE, looking).await.ok().flatten().ok_or(Unreached::Nowhere)
 }
 
 fn tasks((queue, kind, state, count): (String, String, String, i64)) -> Tasks {

@@ -6,7 +6,7 @@ use std::process::Command;
 use aws_sdk_s3::types::{CorsConfiguration, CorsRule, NotificationConfiguration};
 use aws_sdk_sqs::types::QueueAttributeName;
 use reelfleet_tests::clients::Clients;
-use reelfleet_tests::{Fleet, Options, executable};
+use reelfleet_tests::{Faulty, Fleet, Options, executable};
 use serde_json::Value;
 
 /// Runs it; answers its findings and whether it was content.
@@ -37,6 +37,20 @@ fn names(found: &(Vec<Value>, bool), code: &str) {
     assert!(failing.iter().all(|finding| finding["cure"].as_str().is_some_and(|cure| cure.len() > 10)), "{failing:#?}");
 }
 
+/// An endpoint whose clock is off, and which says the same to every request: `body`, with `status`.
+async fn off(by_seconds: i64, status: u16, body: &'static str) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut date = Command::new("date");
+    date.env("LC_ALL", "C").args(["-u", "-d", &format!("{by_seconds} seconds")]);
+    let date = date.arg("+%a, %d %b %Y %H:%M:%S GMT").output().unwrap();
+    let date = String::from_utf8(date.stdout).unwrap().trim().to_owned();
+    let status = axum::http::StatusCode::from_u16(status).unwrap();
+    let answer = move || std::future::ready((status, [("date", date.clone())], body));
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+    url
+}
+
 async fn queue(clients: &Clients, name: &str) -> String {
     clients.sqs.get_queue_url().queue_name(name).send().await.unwrap().queue_url.unwrap()
 }
@@ -44,6 +58,26 @@ async fn queue(clients: &Clients, name: &str) -> String {
 async fn set(clients: &Clients, name: &str, attribute: QueueAttributeName, value: &str) {
     let set = clients.sqs.set_queue_attributes().queue_url(queue(clients, name).await);
     set.attributes(attribute, value).send().await.unwrap();
+}
+
+/// A clock that is an hour off, as SQS tells it, as S3 does, and as nobody tells it but the answer's own date.
+async fn clocks(env: &[(&str, &str); 3]) {
+    let expired = r#"{"__type": "com.amazonaws.sqs#InvalidSignatureException", "message": "Signature expired: 20260101T000000Z is now earlier than 20260101T005500Z (20260101T011000Z - 15 min.)"}"#;
+    let early = r#"{"__type": "com.amazonaws.sqs#SignatureDoesNotMatch", "message": "Signature not yet current: 20260101T010000Z is still later than 20260101T001500Z"}"#;
+    let skewed = r#"{"__type": "com.amazonaws.sqs#RequestTimeTooSkewed", "message": "The difference between the request time and the current time is too large."}"#;
+    for (by_seconds, body, which) in
+        [(3_600, expired, "behind"), (-3_600, early, "ahead of"), (3_600, skewed, "behind")]
+    {
+        let endpoint = off(by_seconds, 403, body).await;
+        let found = look(None, &[], &[("AWS_ENDPOINT_URL", &endpoint), env[1], env[2]]);
+        names(&found, "clock");
+        assert!(found.0.iter().any(|finding| finding["said"].as_str().unwrap().contains(which)), "{found:#?}");
+    }
+    let endpoint = off(3_600, 200, "{}").await;
+    let (findings, _) = look(None, &[], &[("AWS_ENDPOINT_URL", &endpoint), env[1], env[2]]);
+    let clock = findings.iter().find(|finding| finding["code"] == "clock").unwrap_or_else(|| panic!("{findings:#?}"));
+    assert_eq!((&clock["health"], clock["cure"].as_str().unwrap().contains("chrony")), (&"fail".into(), true));
+    assert!(clock["said"].as_str().unwrap().contains("behind that of http://127.0.0.1"), "{clock}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,7 +110,16 @@ async fn each_misconfiguration_is_named_with_its_cure() {
     let other = [env[0], env[1], ("AWS_SECRET_ACCESS_KEY", "of somebody else")];
     names(&look(None, &[], &other), "credentials");
     names(&look(None, &[], &[("AWS_ENDPOINT_URL", "http://127.0.0.1:1"), env[1], env[2]]), "endpoint");
+    names(&look(None, &[], &[("AWS_ENDPOINT_URL", &off(0, 503, "{}").await), env[1], env[2]]), "endpoint");
+    clocks(&env).await;
     names(&look(Some(folder), &[], &[("REELFLEET_DECODER", "/nowhere/reelfleet-decoder")]), "decoder");
+    let lacking = tokio::task::spawn_blocking(Faulty::new).await.unwrap();
+    lacking.without("libx264");
+    let without = [("REELFLEET_DECODER", lacking.program())];
+    let without = look(Some(folder), &[], &[(without[0].0, &without[0].1)]);
+    names(&without, "codecs");
+    let said = without.0.iter().find(|finding| finding["code"] == "codecs").unwrap()["said"].as_str().unwrap();
+    assert!(said.contains("without libx264"), "{said}");
     names(&look(Some(folder), &[], &[("REELFLEET_LOCAL_RESERVE_MIB", "999999999")]), "disk");
     let here = [env[0], env[1], env[2], ("REELFLEET_PUBLIC_URL", "http://127.0.0.1:1")];
     names(&look(None, &[], &here), "gateway");

@@ -82,6 +82,11 @@ impl Faulty {
         std::fs::rename(fresh, self.folder.path().join("fault")).unwrap();
     }
 
+    /// As if FFmpeg had been built without a codec, from the next start of a decoder on.
+    pub fn without(&self, codec: &str) {
+        std::fs::write(self.folder.path().join("fault.without"), codec).unwrap();
+    }
+
     /// The cause is gone, from the next attempt on.
     pub fn clear(&self) {
         std::fs::remove_file(self.folder.path().join("fault")).unwrap();
@@ -104,6 +109,9 @@ const SOURCE: &str = r#"
 #include <unistd.h>
 
 static char fault[32];
+static char without[64];
+static const void *(*find_decoder)(const char *);
+static const void *(*find_encoder)(const char *);
 static int (*open_input)(void **, const char *, const void *, void **);
 static int (*receive_packet)(void *, void *);
 static void *(*get_context)(int, int, int, int, int, int, int, void *, void *, const double *);
@@ -119,6 +127,13 @@ static void look(void) {
 }
 
 __attribute__((constructor)) static void begin(void) {
+    int file = open("{FAULT}.without", O_RDONLY | O_CLOEXEC);
+    if (file >= 0) {
+        if (read(file, without, sizeof without - 1) < 0) without[0] = 0;
+        close(file);
+    }
+    find_decoder = dlsym(RTLD_NEXT, "avcodec_find_decoder_by_name");
+    find_encoder = dlsym(RTLD_NEXT, "avcodec_find_encoder_by_name");
     open_input = dlsym(RTLD_NEXT, "avformat_open_input");
     receive_packet = dlsym(RTLD_NEXT, "avcodec_receive_packet");
     get_context = dlsym(RTLD_NEXT, "sws_getContext");
@@ -135,6 +150,14 @@ static void at(const char *stage) {
         if (!more) abort();
         memset(more, 1, 16 << 20);
     }
+}
+
+const void *avcodec_find_decoder_by_name(const char *name) {
+    return strcmp(name, without) ? find_decoder(name) : 0;
+}
+
+const void *avcodec_find_encoder_by_name(const char *name) {
+    return strcmp(name, without) ? find_encoder(name) : 0;
 }
 
 int avformat_open_input(void **context, const char *url, const void *format, void **options) {

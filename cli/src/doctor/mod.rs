@@ -13,9 +13,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use reelfleet_fleet::{Config, Context};
+use reelfleet_fleet::Config;
 use serde::Serialize;
 
+use crate::reach::{Reached, Unreached};
 use crate::up::ready::{self, Ready};
 use crate::{status, worker};
 
@@ -109,12 +110,15 @@ pub async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         }
     };
     machine::look(&mut chart, folder).await;
-    if let Some(context) = reached(&mut chart, ready.as_ref()).await {
+    if let Some(Reached { context, place, ahead_s }) = reached(&mut chart, ready.as_ref()).await {
+        if let Some(ahead_s) = ahead_s {
+            machine::clock(&mut chart, &place, ahead_s);
+        }
         let catalog = worker::catalog(&context);
         wiring::look(&mut chart, &context).await;
         machine::database(&mut chart, &catalog).await;
         let gateway = ready.as_ref().map_or(context.config.public_url.clone(), |ready| ready.gateway.clone());
-        machine::clock_and_gateway(&mut chart, &context, &gateway).await;
+        machine::gateway(&mut chart, &context, &gateway).await;
         if args.self_test {
             // What is broken already would only be told once more, and late.
             if chart.fails() {
@@ -133,7 +137,7 @@ pub async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Configuration, endpoint and credentials: without them nothing else can be looked at.
-async fn reached(chart: &mut Chart, ready: Option<&Ready>) -> Option<Context> {
+async fn reached(chart: &mut Chart, ready: Option<&Ready>) -> Option<Reached> {
     let config = match Config::from_env() {
         Ok(config) => config,
         Err(error) => {
@@ -152,21 +156,27 @@ async fn reached(chart: &mut Chart, ready: Option<&Ready>) -> Option<Context> {
         return None;
     }
     chart.ok("config", "environment", "every variable can be used, and they fit together");
-    match status::context(ready).await {
-        Ok(context) => {
-            chart.ok("credentials", &context.config.region, "the endpoint answers and takes these credentials");
-            Some(context)
+    match status::reach(ready).await {
+        Ok(reached) => {
+            let region = &reached.context.config.region;
+            chart.ok("credentials", region, "the endpoint answers and takes these credentials");
+            Some(reached)
         }
         Err(error) => {
             let said = format!("{error:#}");
-            let refused = said.contains("refuses these credentials");
-            let (code, cure) = if refused {
-                (
+            let (code, cure) = match error.downcast_ref() {
+                Some(Unreached::Clock { .. }) => ("clock", machine::SET_THE_CLOCK),
+                Some(Unreached::Credentials { .. }) => (
                     "credentials",
                     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the task's role, of the account that has the queues",
-                )
-            } else {
-                ("endpoint", "start `reelfleet up`, or set AWS_ENDPOINT_URL and AWS_REGION to where the queues are")
+                ),
+                Some(Unreached::Unable { .. }) => (
+                    "endpoint",
+                    "try again in a minute; if it stays so, see that AWS_ENDPOINT_URL and AWS_REGION name where the queues are",
+                ),
+                _ => {
+                    ("endpoint", "start `reelfleet up`, or set AWS_ENDPOINT_URL and AWS_REGION to where the queues are")
+                }
             };
             chart.fail(code, "AWS", said, cure);
             None

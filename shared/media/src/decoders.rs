@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reelfleet_telemetry::JailClosed;
-use reelfleet_wire::zygote::Landlock;
+use reelfleet_wire::zygote::{Landlock, Missing};
 use reelfleet_wire::{Invalid, Request, encode_request};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
@@ -70,7 +70,11 @@ impl Decoders {
         };
         let memory = Arc::new(memory.map_or_else(Memory::of_machine, Memory::of_mib));
         let zygote = Zygote::start(&program)?;
-        let Jail { text, landlock, landlock_abi } = &zygote.jail;
+        let Jail { text, landlock, landlock_abi, missing } = &zygote.jail;
+        if *missing != Missing::default() {
+            let (encoders, decoders) = (missing.encoders.join(","), missing.decoders.join(","));
+            tracing::warn!(encoders, decoders, "this FFmpeg was built without codecs that are wanted");
+        }
         let landlock = match landlock {
             Landlock::Full => "full",
             Landlock::Partial => "partial",
@@ -84,6 +88,11 @@ impl Decoders {
     /// How strong the jail is, in words, such as `seccomp, Landlock ABI 6`.
     pub async fn jail(&self) -> String {
         self.zygote.lock().await.jail.text.clone()
+    }
+
+    /// What the FFmpeg of the decoder was built without.
+    pub async fn missing(&self) -> Missing {
+        self.zygote.lock().await.jail.missing.clone()
     }
 
     /// Gives one request to a decoder of its own.

@@ -13,7 +13,7 @@ use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
-use reelfleet_wire::zygote::{Command, DESCRIPTORS, Landlock, MAX_MESSAGE, Report, decode, encode};
+use reelfleet_wire::zygote::{Command, DESCRIPTORS, Landlock, MAX_MESSAGE, Missing, Report, decode, encode};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
 };
@@ -30,6 +30,8 @@ pub(crate) struct Jail {
     pub(crate) text: String,
     pub(crate) landlock: Landlock,
     pub(crate) landlock_abi: u32,
+    /// Said with it: what the decoder's FFmpeg was built without.
+    pub(crate) missing: Missing,
 }
 
 /// How a child ended.
@@ -173,8 +175,8 @@ fn live_with(program: PathBuf, waiting: &Mutex<Waiting>, tell: &mpsc::SyncSender
     let control = Arc::new(control);
     let first = next_report(&control);
     let said = match first {
-        Some(Report::Ready { jail: text, landlock, landlock_abi }) => {
-            let _ = tell.send(Ok((Arc::clone(&control), Jail { text, landlock, landlock_abi })));
+        Some(Report::Ready { jail: text, landlock, landlock_abi, missing }) => {
+            let _ = tell.send(Ok((Arc::clone(&control), Jail { text, landlock, landlock_abi, missing })));
             while let Some(report) = next_report(&control) {
                 hear(report, waiting);
             }

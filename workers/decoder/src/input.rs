@@ -23,7 +23,7 @@ use crate::source::{Reading, Source, Watch};
 const CONTAINERS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,asf,ogg,mp3,wav,flac,aac";
 
 /// Decoders by FFmpeg's names: what people really upload.
-const DECODERS: &str = "h264,hevc,libdav1d,vp8,vp9,mpeg1video,mpeg2video,mpegvideo,mpeg4,msmpeg4v1,msmpeg4v2,msmpeg4,\
+pub const DECODERS: &str = "h264,hevc,libdav1d,vp8,vp9,mpeg1video,mpeg2video,mpegvideo,mpeg4,msmpeg4v1,msmpeg4v2,msmpeg4,\
 h261,h263,h263i,h263p,flv,wmv1,wmv2,wmv3,vc1,prores,dnxhd,mjpeg,theora,vp3,vp6,vp6a,vp6f,dvvideo,ffv1,ffvhuff,huffyuv,\
 utvideo,qtrle,cinepak,svq1,svq3,rawvideo,\
 aac,aac_latm,mp1float,mp2float,mp3float,mp3adufloat,mp1,mp2,mp3,ac3,eac3,dca,truehd,mlp,opus,libopus,vorbis,flac,alac,\

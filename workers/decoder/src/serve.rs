@@ -2,11 +2,12 @@
 
 use std::fs::File;
 
+use reelfleet_wire::zygote::Missing;
 use reelfleet_wire::{FailCode, MediaKind, MediaLimits, OutputHeader, Request, WireError, read_request};
 
 use crate::fail::Failure;
 use crate::ff::Codec;
-use crate::input::Input;
+use crate::input::{DECODERS, Input};
 use crate::output::Output;
 use crate::source::{Reading, Source};
 use crate::video::Totals;
@@ -15,15 +16,22 @@ use crate::{audio, ff, index, pictures, probe, still, video};
 /// Decoders whose tables are made before anybody needs them: those of what people upload most.
 const WARM: [&str; 7] = ["h264", "hevc", "vp9", "mpeg4", "aac", "mp3float", "ac3"];
 
+/// Encoders that everything is made with.
+const ENCODERS: [&str; 2] = ["libx264", "aac"];
+
 /// Makes FFmpeg ready, as far as that can be done without media: a process that forks afterwards saves its children
-/// the trouble.
-pub fn prepare() {
+/// the trouble. Gives the codecs that it was built without.
+pub fn prepare() -> Missing {
     ff::quiet();
     // That one is missing, or wants headers that only media has, is said when a request needs it.
     let _ = ff::encoder("libx264");
     let _ = audio::encoder(128_000);
     for name in WARM {
         let _ = ff::decoder(name).and_then(Codec::alloc).and_then(|mut codec| codec.open(&[("threads", "1")]));
+    }
+    Missing {
+        encoders: ENCODERS.iter().filter(|name| ff::encoder(name).is_err()).map(ToString::to_string).collect(),
+        decoders: DECODERS.split(',').filter(|name| ff::decoder(name).is_err()).map(str::to_owned).collect(),
     }
 }
 

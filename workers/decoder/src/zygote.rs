@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use reelfleet_jail::Limits;
-use reelfleet_wire::zygote::{Command, DESCRIPTORS, Landlock, MAX_MESSAGE, Report, decode, encode};
+use reelfleet_wire::zygote::{Command, DESCRIPTORS, Landlock, MAX_MESSAGE, Missing, Report, decode, encode};
 use reelfleet_wire::{FailCode, OutputHeader, write_output};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, SocketType};
@@ -32,9 +32,9 @@ pub const OUTPUT: RawFd = 4;
 const KEPT: u32 = 5;
 
 /// Serves the worker until it goes away. `prepare` initialises the libraries (it must start no thread and read no
-/// media); `work` is run in each child, behind the jail, on its source socket and its output pipe, and its result is
+/// media) and says what they lack; `work` is run in each child, behind the jail, on its source socket and its output pipe, and its result is
 /// the child's exit code.
-pub fn run(prepare: fn(), work: Work) -> i32 {
+pub fn run(prepare: fn() -> Missing, work: Work) -> i32 {
     let control =
         match process::become_zygote().and_then(|control| match rustix::net::sockopt::socket_type(&control)? {
             SocketType::SEQPACKET => Ok(control),
@@ -46,8 +46,11 @@ pub fn run(prepare: fn(), work: Work) -> i32 {
                 return EX_USAGE;
             }
         };
-    prepare();
-    let ready = trial();
+    let lacking = prepare();
+    let mut ready = trial();
+    if let Report::Ready { missing, .. } = &mut ready {
+        *missing = lacking;
+    }
     let usable = matches!(ready, Report::Ready { .. });
     let zygote = Zygote { control, work, children: HashMap::new() };
     if zygote.say(&ready).is_err() || !usable {
@@ -96,7 +99,8 @@ fn ready(level: reelfleet_jail::Level) -> Report {
         reelfleet_jail::Landlock::Partial => Landlock::Partial,
         reelfleet_jail::Landlock::None => Landlock::None,
     };
-    Report::Ready { jail: level.to_string(), landlock, landlock_abi: level.landlock_abi }
+    let (jail, landlock_abi, missing) = (level.to_string(), level.landlock_abi, Missing::default());
+    Report::Ready { jail, landlock, landlock_abi, missing }
 }
 
 struct Zygote {

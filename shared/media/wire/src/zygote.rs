@@ -43,6 +43,9 @@ pub enum Report {
         landlock: Landlock,
         /// The version of the kernel's Landlock interface, 0 without Landlock.
         landlock_abi: u32,
+        /// What the FFmpeg that it was started with lacks.
+        #[serde(default)]
+        missing: Missing,
     },
     /// First and last message: no jail can be closed here.
     Refused {
@@ -67,6 +70,16 @@ pub enum Report {
         /// Most memory it held, in KiB.
         max_rss_kib: u64,
     },
+}
+
+/// Codecs that are wanted and that the linked FFmpeg does not have, by FFmpeg's names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Missing {
+    /// Without these nothing can be made.
+    pub encoders: Vec<String>,
+    /// Sources of these are refused.
+    pub decoders: Vec<String>,
 }
 
 /// How much of Landlock is in force in a jail.
