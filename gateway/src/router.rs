@@ -65,6 +65,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/ops/queues/{name}/pause", post(ops::controls::pause))
         .route("/v1/ops/queues/{name}/resume", post(ops::controls::resume))
         .route("/v1/ops/letters", get(ops::letters::list))
+        .route("/v1/ops/letters/fate", get(ops::letters::fate))
         .route("/v1/ops/letters/redrive", post(ops::letters::redrive))
         .route("/v1/ops/letters/discard", post(ops::letters::discard))
         .route("/v1/ops/spent", get(ops::spent::show))

@@ -229,7 +229,7 @@ await page.getByText("is deleted.").waitFor();
 await ann.go("Operations");
 await page.getByRole("region", { name: "Queues" }).getByRole("row", { name: /transcode/ }).first().waitFor();
 // Nobody has scaled anything yet: what there is is counted all the same, and one more is one more than that.
-const counted = (there, wanted) => page.getByRole("region", { name: "Workers" }).getByRole("row", { name: new RegExp(`^thumbnailer.* ${there} ${wanted} `) }).waitFor();
+const counted = (there, wanted) => page.getByRole("region", { name: "Workers" }).getByRole("row", { name: new RegExp(`^thumbnailer\\s*thumbnail ${there} ${wanted} `) }).waitFor();
 await page.getByRole("region", { name: "Processes" }).getByRole("row", { name: /^thumbnailer-1.*idle/ }).first().waitFor();
 await counted(1, "—");
 await page.getByRole("button", { name: "One thumbnailer more" }).click();

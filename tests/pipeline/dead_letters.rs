@@ -1,5 +1,5 @@
 //! Dead letters: what a task leaves behind that its decoder's crashes have ended, and how it comes back, by whatever
-//! means and however often it is sent.
+//! means and however often it is sent: by the command, by SQS, by the API.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -8,7 +8,8 @@ use std::time::Duration;
 use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName};
 use reelfleet_tests::clients::Clients;
 use reelfleet_tests::{Events, Fault, Faulty, Fleet, Options, Stage, Wanted, check, ffmpeg, media, pattern};
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(120);
 
@@ -127,6 +128,12 @@ async fn a_crashed_task_comes_back_by_its_letter_once_the_cause_is_gone() {
     let (fine, _, complaint) = dlq(&fleet, &["redrive", "--all", "--canary", "1", "--timeout", "100"]).await;
     assert!(!fine && complaint.contains("the rest (1) stays") && complaint.contains("failed again"), "{complaint}");
     assert_eq!(complaint.trim().lines().count(), 1, "{complaint}");
+    // The API says the same of it.
+    let canary = clients.rows("SELECT subject FROM audit WHERE what = 'dlq.redrive'").await.remove(0).remove(0);
+    let sent = found.iter().find(|letter| text(letter, "task") == canary).unwrap();
+    let said = fate(clients, &canary, &sent["token"]).await;
+    assert_eq!(said["fate"], "badly", "{said}");
+    assert!(text(&said, "why").starts_with("failed again") && text(&said, "why").contains("SIGSEGV"), "{said}");
     let found = letters(&fleet, "reason=decoder_crashed", 2).await;
 
     faulty.clear();
@@ -174,6 +181,7 @@ async fn pictures_alone(fleet: &Fleet, faulty: &Faulty, events: &mut Events, fil
     let clients = &fleet.clients;
     faulty.set(Stage::Pictures, Fault::Crash);
     let asset = clients.upload(film).await;
+    let by_api = clients.upload(film).await;
     let about = |kind: &'static str| {
         let asset = asset.clone();
         move |event: &reelfleet_tests::events::Pushed| event.subject == asset && event.kind == kind
@@ -183,6 +191,8 @@ async fn pictures_alone(fleet: &Fleet, faulty: &Faulty, events: &mut Events, fil
     assert_eq!(end.kind, "asset.ready.v1", "a film without a poster is still a film");
     let letter = letters(fleet, &format!("asset={asset},queue=thumbnail"), 1).await.remove(0);
     assert_eq!((text(&letter, "kind"), text(&letter, "exit")), ("render_thumbnails", "signal SIGSEGV"));
+    letters(fleet, &format!("asset={by_api},queue=thumbnail"), 1).await;
+    assert_eq!(events.ended(&by_api, SOON).await.kind, "asset.ready.v1");
     faulty.clear();
 
     // As if the asset had failed by another task: this letter waits for that one, then lies there again as it was.
@@ -203,6 +213,75 @@ async fn pictures_alone(fleet: &Fleet, faulty: &Faulty, events: &mut Events, fil
     events.wait(SOON, about("thumbnail.ready.v1")).await;
     assert_eq!(clients.asset(&asset).await["state"], "ready");
     assert_eq!((events.count(&asset, "asset.ready.v1"), events.count(&asset, "asset.failed.v1")), (1, 0));
+    canary_by_api(fleet, &by_api).await;
+}
+
+/// Calls an operator's route; whether it went well, and what it said.
+async fn ops(clients: &Clients, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+    let (status, said) = clients.api(method, &format!("/v1/ops/letters{path}"), body).await;
+    (status.as_u16(), said)
+}
+
+async fn fate(clients: &Clients, task: &str, token: &Value) -> Value {
+    let (status, said) = ops(clients, Method::GET, &format!("/fate?task={task}&token={token}"), None).await;
+    assert_eq!(status, 200, "{said}");
+    said
+}
+
+/// One letter of a cluster goes back and is followed to its end, as the page does.
+async fn canary_by_api(fleet: &Fleet, asset: &str) {
+    let clients = &fleet.clients;
+    let (status, found) = ops(clients, Method::GET, "", None).await;
+    assert_eq!((status, &found["letters"], &found["held_elsewhere"]), (200, &json!(1), &json!(0)), "{found}");
+    let cluster = &found["clusters"][0];
+    assert_eq!((text(cluster, "queue"), text(cluster, "reason")), ("thumbnail", "decoder_crashed"));
+    assert_eq!((text(cluster, "kind"), &cluster["letters"]), ("render_thumbnails", &json!(1)));
+    let sample = &cluster["samples"][0];
+    assert_eq!((text(sample, "asset"), text(sample, "exit")), (asset, "signal SIGSEGV"));
+    // Another cluster's name is nobody's letter.
+    let mut body = json!({ "queue": "thumbnail", "reason": "malformed", "kind": "render_thumbnails", "limit": 1 });
+    let none = ops(clients, Method::POST, "/redrive", Some(body.clone())).await;
+    assert_eq!(none, (200, json!({ "redriven": 0, "left": 0, "sent": [] })));
+    body["queue"] = json!("nowhere");
+    assert_eq!(ops(clients, Method::POST, "/redrive", Some(body.clone())).await.0, 400);
+
+    (body["queue"], body["reason"]) = (json!("thumbnail"), json!("decoder_crashed"));
+    let (status, done) = ops(clients, Method::POST, "/redrive", Some(body)).await;
+    assert_eq!((status, &done["redriven"], &done["left"]), (200, &json!(1), &json!(0)), "{done}");
+    let sent = &done["sent"][0];
+    assert_eq!(text(sent, "task"), text(sample, "subject"));
+    let began = std::time::Instant::now();
+    loop {
+        let said = fate(clients, text(sent, "task"), &sent["token"]).await;
+        if said["fate"] == "well" {
+            break;
+        }
+        assert!(said["fate"] == "waits" && began.elapsed() < SOON, "{said}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let who = "SELECT who, subject FROM audit WHERE what = 'dlq.redrive' ORDER BY at DESC, id DESC LIMIT 1";
+    let row = clients.rows(who).await.remove(0);
+    assert!(row[0] != "tester" && row[1] == text(sent, "task"), "{row:?}");
+    let gone = fate(clients, "tsk_01h455vb4pex5vsknk084sn02q", &json!(1)).await;
+    assert_eq!((text(&gone, "fate"), text(&gone, "why")), ("badly", "is gone"));
+    assert_eq!(ops(clients, Method::GET, "/fate?task=odd", None).await.0, 400);
+    assert_eq!(ops(clients, Method::GET, "/fate", None).await.0, 400);
+}
+
+/// What is thrown away by the API says who did it and why.
+async fn discarded_by_api(fleet: &Fleet) {
+    let clients = &fleet.clients;
+    let queue = url(clients, "transcode").await;
+    clients.sqs.send_message().queue_url(&queue).message_body("{\"v\":1, by hand").send().await.unwrap();
+    let letter = letters(fleet, "reason=malformed", 1).await.remove(0);
+    let body = |why: &str| Some(json!({ "queue": "transcode", "reason": "malformed", "why": why }));
+    let (status, problem) = ops(clients, Method::POST, "/discard", body("  ")).await;
+    assert_eq!((status, text(&problem, "code")), (400, "invalid_request"), "{problem}");
+    let done = ops(clients, Method::POST, "/discard", body("a test of ours")).await;
+    assert_eq!(done, (200, json!({ "discarded": 1, "left": 0 })));
+    let sql = format!("SELECT detail FROM audit WHERE what = 'dlq.discard' AND subject = '{}'", text(&letter, "id"));
+    let detail: Value = serde_json::from_str(&clients.rows(&sql).await[0][0]).unwrap();
+    assert_eq!((text(&detail, "reason"), &detail["body"]), ("a test of ours", &letter["body"]));
 }
 
 /// What is no task is shown, comes back when it is sent back, and is thrown away with a line that says who did it.
@@ -242,4 +321,5 @@ async fn malformed(fleet: &Fleet) {
     assert_eq!((row[0].as_str(), row[1].as_str()), ("tester", text(&again, "id")));
     let detail: Value = serde_json::from_str(&row[2]).unwrap();
     assert_eq!((text(&detail, "reason"), &detail["body"]), ("sent by hand", &again["body"]));
+    discarded_by_api(fleet).await;
 }

@@ -5,22 +5,13 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use reelfleet_catalog::letters::Standing;
-use reelfleet_domain::{AssetState, TaskState};
-use reelfleet_fleet::dead_letters::{Found, Hand};
+use reelfleet_fleet::dead_letters::{Fate, Found, Hand};
 
 use super::filter::Choice;
 use super::walk;
 
 /// How often canaries are looked at.
 const LOOK: Duration = Duration::from_millis(500);
-/// How a canary ended.
-#[derive(Debug, PartialEq, Eq)]
-enum Fate {
-    Waits,
-    Well,
-    Badly(String),
-}
 
 /// Sends the chosen letters back: all at once, or so many first.
 pub async fn redrive(hand: &Hand, choice: &Choice, canary: Option<usize>, patience: Duration) -> anyhow::Result<()> {
@@ -89,7 +80,7 @@ async fn follow(hand: &Hand, canaries: &[Found], waiting: usize, patience: Durat
         let mut left = Vec::new();
         for canary in at_work {
             let Some(task) = &canary.task else { continue };
-            match fate(canary.letter.token, hand.catalog.standing(&task.task).await?.as_ref()) {
+            match Fate::of(canary.letter.token, hand.catalog.standing(&task.task).await?.as_ref()) {
                 Fate::Waits => left.push(canary),
                 Fate::Well => println!("canary {} ended well", task.task),
                 Fate::Badly(why) => bad.push(format!("{} {why}", task.task)),
@@ -111,41 +102,4 @@ async fn follow(hand: &Hand, canaries: &[Found], waiting: usize, patience: Durat
         );
     }
     Ok(())
-}
-
-/// What became of a task whose letter with this token was sent back.
-fn fate(token: Option<i64>, standing: Option<&Standing>) -> Fate {
-    let Some(standing) = standing else { return Fate::Badly("is gone".into()) };
-    let asset_is_over = matches!(standing.asset, AssetState::Refused | AssetState::Deleting | AssetState::Deleted);
-    match standing.state {
-        TaskState::Done => Fate::Well,
-        TaskState::Pending | TaskState::Leased if !asset_is_over => Fate::Waits,
-        // Not received yet: it is still as the letter says.
-        TaskState::Failed if token == Some(standing.token) && !asset_is_over => Fate::Waits,
-        TaskState::Failed if !asset_is_over => {
-            Fate::Badly(format!("failed again: {}", standing.error.as_deref().unwrap_or("without a word")))
-        }
-        TaskState::Cancelled if !asset_is_over => {
-            Fate::Badly("was called off: another task of its asset failed again".into())
-        }
-        _ => Fate::Badly(format!("was not revived: its asset is {}", standing.asset.as_str())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_canary_is_judged_by_its_row() {
-        let standing = |state, token, asset| Standing { state, token, error: Some("it broke".into()), asset };
-        let of = |state, token, asset| fate(Some(4), Some(&standing(state, token, asset)));
-        assert_eq!(of(TaskState::Failed, 4, AssetState::Failed), Fate::Waits, "its letter was not received yet");
-        assert_eq!(of(TaskState::Pending, 5, AssetState::Processing), Fate::Waits);
-        assert_eq!(of(TaskState::Done, 6, AssetState::Ready), Fate::Well);
-        assert_eq!(of(TaskState::Failed, 6, AssetState::Failed), Fate::Badly("failed again: it broke".into()));
-        assert!(matches!(of(TaskState::Cancelled, 6, AssetState::Failed), Fate::Badly(_)), "by a sibling's end");
-        assert!(matches!(of(TaskState::Failed, 4, AssetState::Deleting), Fate::Badly(_)), "it will never come back");
-        assert!(matches!(fate(Some(4), None), Fate::Badly(_)));
-    }
 }

@@ -1,16 +1,18 @@
 //! Dead letters, clustered by their cause; one or all of a cluster sent back or thrown away.
 //!
 //! Guarantee: looking changes nothing; whoever does something is in the audit, with each letter. One walk at a time: two
-//! would hide letters from each other.
+//! would hide letters from each other. What was sent back can be followed to its end, so that a canary is one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use reelfleet_access::Scope;
 use reelfleet_fleet::QueueName;
-use reelfleet_fleet::dead_letters::{DeadLetterError, Filter, Found, Hand, through};
+use reelfleet_fleet::dead_letters::{DeadLetterError, Fate, Filter, Found, Hand, through};
+use reelfleet_messages::TaskId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -20,6 +22,8 @@ use crate::problem::{Code, Problem};
 
 /// Letters of a cluster that are shown.
 const SAMPLES: usize = 3;
+/// Tasks of letters that were sent back that are named.
+const SENT: usize = 100;
 /// Longest reason for throwing letters away (characters).
 const MAX_WHY: usize = 500;
 
@@ -65,7 +69,38 @@ pub(crate) async fn redrive(
 ) -> Result<Json<Value>, Problem> {
     let principal = caller.with(Scope::Ops)?;
     let (done, left) = app.each(principal.owner, &cluster, None).await?;
-    Ok(Json(json!({ "redriven": done, "left": left })))
+    let task = |letter: &Found| {
+        let task = letter.task.as_ref()?;
+        Some(json!({ "task": task.task.to_string(), "token": letter.letter.token }))
+    };
+    let sent: Vec<Value> = done.iter().filter_map(task).take(SENT).collect();
+    Ok(Json(json!({ "redriven": done.len(), "left": left, "sent": sent })))
+}
+
+/// What was sent back: its task, and the token that its letter had.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Sent {
+    task: String,
+    token: Option<i64>,
+}
+
+/// What became of the task of a letter that was sent back.
+pub(crate) async fn fate(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    sent: Result<Query<Sent>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    caller.with(Scope::Ops)?;
+    let unread = || Problem::new(Code::InvalidRequest, "the query holds task and, where its letter had one, token");
+    let Query(sent) = sent.map_err(|_| unread())?;
+    let task: TaskId = sent.task.parse().map_err(|_| unread())?;
+    let standing = app.catalog.standing(&task).await?;
+    let (fate, why) = match Fate::of(sent.token, standing.as_ref()) {
+        Fate::Waits => ("waits", None),
+        Fate::Well => ("well", None),
+        Fate::Badly(why) => ("badly", Some(why)),
+    };
+    Ok(Json(json!({ "task": sent.task, "fate": fate, "why": why })))
 }
 
 /// Throws those of a cluster away; the audit keeps what they said.
@@ -83,13 +118,13 @@ pub(crate) async fn discard(
         ));
     }
     let (done, left) = app.each(principal.owner, &cluster, Some(why)).await?;
-    Ok(Json(json!({ "discarded": done, "left": left })))
+    Ok(Json(json!({ "discarded": done.len(), "left": left })))
 }
 
 impl App {
-    /// Sends each letter of a cluster back, the oldest first, or throws it away for a reason; answers how many, and how
+    /// Sends each letter of a cluster back, the oldest first, or throws it away for a reason; answers which, and how
     /// many of the cluster are left.
-    async fn each(&self, who: String, cluster: &Cluster, why: Option<&str>) -> Result<(usize, usize), Problem> {
+    async fn each(&self, who: String, cluster: &Cluster, why: Option<&str>) -> Result<(Vec<Found>, usize), Problem> {
         let hand = Hand { context: self.context.clone(), catalog: self.catalog.clone(), who };
         let queue: QueueName = cluster.queue.parse().map_err(|what| Problem::new(Code::InvalidRequest, what))?;
         let filter = Filter::of_queue(Some(queue)).with_reason(cluster.reason.clone()).with_kind(cluster.kind.clone());
@@ -100,7 +135,6 @@ impl App {
         let most = cluster.limit.map_or(usize::MAX, |limit| limit as usize);
         let chosen: Vec<String> = held.found.iter().take(most).map(|letter| letter.id.clone()).collect();
         held.give_back(|letter| !chosen.contains(&letter.id)).await;
-        let mut done = 0;
         for letter in &held.found {
             let outcome = match why {
                 None => hand.send_back(letter).await,
@@ -111,9 +145,10 @@ impl App {
                 held.give_back(|_| true).await;
                 return Err(error.into());
             }
-            done += 1;
         }
-        Ok((done, all - done))
+        let done = std::mem::take(&mut held.found);
+        let left = all.saturating_sub(done.len());
+        Ok((done, left))
     }
 }
 

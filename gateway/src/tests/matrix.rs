@@ -84,6 +84,7 @@ const ROUTES: &[(&str, &str, Door)] = &[
     ("POST", "/v1/ops/queues/{name}/pause", Scope("ops")),
     ("POST", "/v1/ops/queues/{name}/resume", Scope("ops")),
     ("GET", "/v1/ops/letters", Scope("ops")),
+    ("GET", "/v1/ops/letters/fate", Scope("ops")),
     ("POST", "/v1/ops/letters/redrive", Scope("ops")),
     ("POST", "/v1/ops/letters/discard", Scope("ops")),
     ("GET", "/v1/ops/spent", Scope("ops")),

@@ -5,6 +5,7 @@
 //! receives moves a letter on. A letter leaves only after its queue has taken a copy that says the same, or after the audit
 //! holds it ([`Hand`]); a crash between the two leaves it twice, which revives once.
 
+mod fate;
 mod filter;
 mod hand;
 
@@ -21,6 +22,7 @@ use reelfleet_messages::{Letter, TaskEnvelope};
 use crate::Context;
 use crate::queues::{QueueName, QueuesError};
 
+pub use fate::Fate;
 pub use filter::Filter;
 pub use hand::Hand;
 
