@@ -1,16 +1,16 @@
 //! `reelfleet scale`, `pause`, `resume` and `drain`: how many workers there are, and whether they take new tasks.
 //!
 //! Guarantees: each is a row that the fleet follows, so it holds through restarts and for every host; each leaves an audit
-//! line. A pause stops nothing that is at work; a drain returns only when nothing is at work any more.
+//! line. On AWS the service of a pool is scaled besides. A pause stops nothing that is at work; a drain returns only when nothing is at work any more.
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
 use reelfleet_catalog::scaling::{Desired, PausedQueue};
 use reelfleet_domain::scaling::POOLS;
-use reelfleet_fleet::QueueName;
 use reelfleet_fleet::pause::NOTICED_WITHIN;
+use reelfleet_fleet::{QueueName, services};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -78,20 +78,13 @@ fn queues(text: &str) -> Result<Queues, String> {
     names.iter().map(|name| name.parse()).collect::<Result<_, _>>().map(Queues)
 }
 
-/// Notes what is wanted; says how it stands.
+/// Notes what is wanted and has it followed; says how it stands.
 pub async fn scale(args: ScaleArgs) -> anyhow::Result<()> {
     let operator = args.operator.enter().await?;
-    let queue = operator.context.queues.url(QueueName::Transcode).await?;
-    if !args.wishes.is_empty() && queue.contains(".amazonaws.com") {
-        bail!(
-            "on AWS the services scale by target tracking: set their bounds in Terraform, \
-             or at once by `aws application-autoscaling register-scalable-target`"
-        );
-    }
     for (pool, workers) in args.wishes {
         let deed = operator.deed("scale", &pool, &json!({ "workers": workers }));
         let desired = Desired { pool, workers, by: operator.who.clone(), at: deed.at };
-        operator.catalog.desire(&desired, deed).await.context("the wish could not be kept")?;
+        services::scale(&operator.context, &operator.catalog, &desired, deed).await?;
     }
     let rows: Vec<Vec<String>> =
         status::pools(&operator.catalog, operator.context.clock.now_ms()).await?.iter().map(PoolState::row).collect();

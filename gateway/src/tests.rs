@@ -5,6 +5,7 @@ mod matrix;
 mod playback;
 mod realtime;
 mod rights;
+mod scaling;
 mod uploads;
 mod webhooks;
 
@@ -85,6 +86,10 @@ struct World {
     captions: bool,
     s3: Vec<Script>,
     notifier: String,
+    /// More arguments of the configuration.
+    config: &'static [&'static str],
+    /// What other services of AWS answer to `x-amz-target`: status and body.
+    aws: fn(&str) -> (u16, Value),
 }
 
 impl Default for World {
@@ -112,6 +117,8 @@ impl Default for World {
             captions: false,
             s3: Vec::new(),
             notifier: "http://127.0.0.1:1".into(),
+            config: &[],
+            aws: |target| panic!("nobody asks for {target} here"),
         }
     }
 }
@@ -266,6 +273,8 @@ struct Gateway {
     statements: Arc<Mutex<Vec<Value>>>,
     /// Requests to S3: method, path and query, headers.
     requests: Arc<Mutex<Vec<(Method, String, HeaderMap)>>>,
+    /// Calls of other services: `x-amz-target` and body.
+    calls: Arc<Mutex<Vec<(String, Value)>>>,
 }
 
 impl Gateway {
@@ -274,6 +283,8 @@ impl Gateway {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (seen, asked, notifier) = (statements.clone(), requests.clone(), world.notifier.clone());
+        let calls = Arc::<Mutex<Vec<_>>>::default();
+        let (called, config) = (calls.clone(), config(world.config));
         let aws = Router::new().fallback(async move |request: Request<Body>| {
             let (parts, body) = request.into_parts();
             if parts.uri.path().starts_with("/reelfleet-") {
@@ -283,6 +294,12 @@ impl Gateway {
                 return response;
             }
             let call: Value = serde_json::from_slice(&axum::body::to_bytes(body, 1 << 20).await.unwrap()).unwrap();
+            if let Some(target) = parts.headers.get("x-amz-target") {
+                let target = target.to_str().unwrap().to_owned();
+                let (status, answer) = (world.aws)(&target);
+                called.lock().unwrap().push((target, call));
+                return (StatusCode::from_u16(status).unwrap(), answer.to_string()).into_response();
+            }
             if call["sql"].is_null() {
                 // A transaction begins, or ends.
                 return Json(json!({ "transactionId": "t", "transactionStatus": "done" })).into_response();
@@ -298,7 +315,6 @@ impl Gateway {
             .endpoint_url(format!("http://{address}"))
             .credentials_provider(SharedCredentialsProvider::new(Credentials::for_tests()))
             .build();
-        let config = config();
         let clients = Clients::from_sdk(&sdk, &config);
         let catalog = Catalog::new(clients.rds.clone(), "r".into(), "s".into(), None);
         let context = Context::with_clients(config, "gateway", clients, Clock::manual(NOW)).unwrap();
@@ -321,7 +337,7 @@ impl Gateway {
             oidc: crate::OidcOptions::default(),
         };
         let router = router(App::new(context.clone(), catalog, options).unwrap());
-        Self { router, context, statements, requests }
+        Self { router, context, statements, requests, calls }
     }
 
     async fn send(&self, request: Request<Body>) -> (StatusCode, HeaderMap, Value) {
@@ -345,10 +361,10 @@ impl Gateway {
     }
 }
 
-fn config() -> Config {
+fn config(arguments: &[&str]) -> Config {
     use clap::{Args as _, FromArgMatches as _};
     let command = Config::augment_args(clap::Command::new("test"));
-    Config::from_arg_matches(&command.get_matches_from(["test"])).unwrap()
+    Config::from_arg_matches(&command.get_matches_from([&["test"], arguments].concat())).unwrap()
 }
 
 fn key() -> String {

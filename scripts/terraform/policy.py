@@ -40,6 +40,9 @@ CALLS = {
     r"\.delete_prefix\(|\.delete_keys\(|\.delete_exactly\(": {"s3:DeleteObject", "s3:ListBucket"},
     r"\.delete_versions\(": {"s3:DeleteObjectVersion", "s3:ListBucketVersions"},
     r"\.list_page\(": {"s3:ListBucket"}, r"\bMultipart\b": {"s3:AbortMultipartUpload", "s3:ListBucketMultipartUploads"},
+    r"\bservices::scale\(": {
+        "application-autoscaling:RegisterScalableTarget", "ecs:DescribeServices", "ecs:UpdateService",
+    },
     r"\.consumer\(": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "ecs:UpdateTaskProtection"},
     r"\bdead_letters\b": {
         "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes", "sqs:SendMessage",
@@ -91,7 +94,7 @@ def statements(text):
 def policies(state):
     """(resource, policy text, whether it is a role's)."""
     for kind, field, of_role in [
-        ("aws_iam_role_policy", "policy", True), ("aws_iam_role", "assume_role_policy", False),
+        ("aws_iam_role_policy", "policy", True), ("aws_iam_policy", "policy", True), ("aws_iam_role", "assume_role_policy", False),
         ("aws_sqs_queue_policy", "policy", False), ("aws_sns_topic_policy", "policy", False),
         ("aws_s3_bucket_policy", "policy", False), ("aws_kms_key", "policy", False),
     ]:
@@ -132,6 +135,15 @@ def check_policies(state):
             yield "P6", one, "plain HTTP is not denied"
 
 
+def attached_to(state, role):
+    """Texts of our own policies that are attached to a role. A policy and its attachment have the same name."""
+    for attachment in state.of("aws_iam_role_policy_attachment"):
+        if attachment.values["role"] == role:
+            for one in state.of("aws_iam_policy", attachment.module):
+                if one.name == attachment.name:
+                    yield one.values["policy"]
+
+
 def check_rights(state, root):
     for one in state.of("aws_iam_role_policy"):
         worker = re.search(r'module\.worker\["([^"]+)"\]', one.module)
@@ -140,7 +152,8 @@ def check_rights(state, root):
         crate = {"gateway": "gateway", "backfill": "workers/transcoder"}.get(worker[1], f"workers/{worker[1]}")
         files = [path for path in (root / crate / "src").rglob("*.rs") if not {"tests", "tests.rs"} & set(path.parts)]
         text = "\n".join(path.read_text().split("#[cfg(test)]\nmod tests {")[0] for path in files)
-        allowed = {action for statement in statements(one.values["policy"])[1] for action in listed(statement["Action"])}
+        texts = [one.values["policy"], *attached_to(state, f"{prefix_of(state)}-{worker[1]}")]
+        allowed = {action for text in texts for statement in statements(text)[1] for action in listed(statement.get("Action"))}
         for call, wanted in CALLS.items():
             if re.search(call, text) and not wanted <= allowed:
                 yield "P7", one, f"the code of {crate} needs {', '.join(sorted(wanted - allowed))}"

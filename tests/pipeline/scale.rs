@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use reelfleet_tests::clients::Clients;
+use reelfleet_tests::receiver::{Answer, Receiver};
 use reelfleet_tests::{Fleet, Options, executable, ffmpeg, media, pattern};
 use serde_json::Value;
 use tokio::process::Command;
@@ -102,6 +103,7 @@ async fn workers_come_with_the_work_and_go_without_it_and_no_task_notices() {
     assert!(reasons.contains("idle") && (reasons.contains("work") || reasons.contains("at_max")), "{reasons:?}");
 
     told(&fleet, &film).await;
+    services_are_scaled(&fleet).await;
     assert_eq!(fleet.stop().await, Some(0));
 }
 
@@ -136,6 +138,33 @@ async fn told(fleet: &Fleet, film: &std::path::Path) {
     let audit: Vec<(&str, &str)> = audit.iter().map(|row| (row[0].as_str(), row[1].as_str())).collect();
     assert_eq!(audit[..3], [("scale", "transcoder"), ("drain", "express"), ("drain", "transcode")], "{audit:?}");
     assert_eq!((audit.len(), audit[audit.len() - 1]), (10, ("scale", "transcoder")), "{audit:?}");
+}
+
+/// The same command where the pools are services of ECS: their bounds are moved, beside row and audit.
+async fn services_are_scaled(fleet: &Fleet) {
+    let aws = Receiver::start(|_, _| Answer::Status(200)).await;
+    let said = |name: &str| fleet.ready[name].as_str().unwrap().to_owned();
+    for (wish, bounds) in [("thumbnailer=1", [1, 1]), ("thumbnailer=auto", [0, 7])] {
+        let output = Command::new(executable())
+            .args(["scale", wish, "--as", "elsewhere"])
+            .env("AWS_ENDPOINT_URL", said("aws_endpoint"))
+            .env("AWS_ENDPOINT_URL_APPLICATION_AUTO_SCALING", aws.url(""))
+            .env("AWS_ACCESS_KEY_ID", said("access_key_id"))
+            .env("AWS_SECRET_ACCESS_KEY", said("secret_access_key"))
+            .env("REELFLEET_ECS_CLUSTER", "films")
+            .env("REELFLEET_ECS_SERVICES", r#"{"thumbnailer": {"service": "films-thumbnailer", "max": 7}}"#)
+            .output()
+            .await
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let call = aws.of("/").pop().unwrap();
+        assert_eq!(call.headers["x-amz-target"], "AnyScaleFrontendService.RegisterScalableTarget");
+        let asked = call.json();
+        assert_eq!(asked["ResourceId"], "service/films/films-thumbnailer");
+        assert_eq!([&asked["MinCapacity"], &asked["MaxCapacity"]], bounds);
+    }
+    let audit = fleet.clients.rows("SELECT what, subject FROM audit WHERE who = 'elsewhere'").await;
+    assert_eq!(audit, [["scale", "thumbnailer"], ["scale", "thumbnailer"]]);
 }
 
 fn text_of<'v>(value: &'v Value, name: &str) -> &'v str {

@@ -6,8 +6,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use reelfleet_access::Scope;
 use reelfleet_catalog::scaling::{Desired, PausedQueue};
-use reelfleet_domain::scaling::POOLS;
 use reelfleet_fleet::QueueName;
+use reelfleet_fleet::services::{self, ScaleError};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -29,25 +29,28 @@ pub(crate) async fn scale(
     Payload(wish): Payload<Wish>,
 ) -> Result<StatusCode, Problem> {
     let principal = caller.with(Scope::Ops)?;
-    let pool = POOLS.get(&name).ok_or_else(Problem::not_found)?;
-    if wish.workers.is_some_and(|workers| workers > pool.max) {
-        return Err(Problem::new(
-            Code::InvalidRequest,
-            format!("workers is at most {}, or null for as many as needed", pool.max),
-        ));
-    }
-    // `up` follows such rows; on AWS the services scale by themselves.
-    let queue = app.context.queues.url(QueueName::Transcode).await.map_err(Problem::internal)?;
-    if queue.contains(".amazonaws.com") {
-        return Err(Problem::new(
-            Code::ScaledElsewhere,
-            "nobody here follows: change the service's bounds in Terraform",
-        ));
-    }
     let deed = app.operated(&principal, "scale", &name, &json!({ "workers": wish.workers }));
     let desired = Desired { pool: name, workers: wish.workers, by: principal.owner, at: deed.at };
-    app.catalog.desire(&desired, deed).await?;
+    services::scale(&app.context, &app.catalog, &desired, deed).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+impl From<ScaleError> for Problem {
+    fn from(error: ScaleError) -> Self {
+        match error {
+            ScaleError::NoPool(_) => Self::not_found(),
+            ScaleError::TooMany { max, .. } => {
+                Self::new(Code::InvalidRequest, format!("workers is at most {max}, or null for as many as needed"))
+            }
+            ScaleError::Nobody => Self::new(Code::ScaledElsewhere, error.to_string()),
+            ScaleError::Refused { .. } => {
+                tracing::warn!(%error, "scaling");
+                Self::new(Code::Unavailable, "Application Auto Scaling did not take it: the gateway's log says why")
+            }
+            ScaleError::Queues(error) => Self::internal(error),
+            ScaleError::Catalog(error) => error.into(),
+        }
+    }
 }
 
 /// No new tasks of a queue are taken; what is at work goes on.

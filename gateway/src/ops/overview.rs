@@ -98,7 +98,8 @@ pub(crate) async fn show(State(app): State<Arc<App>>, caller: Caller) -> Result<
         .map(|(name, bounds)| {
             let asked = desired.iter().find(|desired| desired.pool == *name);
             let decisions = decisions.get(name.as_str()).map_or(&[][..], Vec::as_slice);
-            pool(name, bounds, there.in_pool(name), asked, decisions)
+            let between = app.context.config.ecs_services.bounds(name).unwrap_or((bounds.min, bounds.max));
+            pool(name, bounds, between, there.in_pool(name), asked, decisions)
         })
         .collect();
     let at_work: Vec<Value> = at_work.iter().map(|work| self::at_work(now, work)).collect();
@@ -176,7 +177,14 @@ fn queue(now: i64, name: &str, figures: Option<&QueueFigures>, pool: Option<(&St
 }
 
 /// What there is, and apart from it what there is to be: as an operator said, or as a scaler decided last.
-fn pool(name: &str, bounds: &Pool, there: u32, asked: Option<&Desired>, decisions: &[Decided]) -> Value {
+fn pool(
+    name: &str,
+    bounds: &Pool,
+    (min, max): (u32, u32),
+    there: u32,
+    asked: Option<&Desired>,
+    decisions: &[Decided],
+) -> Value {
     let decided = |decided: &Decided| {
         json!({
             "at": rfc3339(decided.at),
@@ -190,8 +198,8 @@ fn pool(name: &str, bounds: &Pool, there: u32, asked: Option<&Desired>, decision
     json!({
         "pool": name,
         "queues": bounds.seconds.keys().collect::<Vec<_>>(),
-        "min": bounds.min,
-        "max": bounds.max,
+        "min": min,
+        "max": max,
         "slots": bounds.slots,
         "target_seconds": bounds.target_latency_s,
         "asked": asked.map(|asked| json!({ "workers": asked.workers, "by": asked.by, "at": rfc3339(asked.at) })),

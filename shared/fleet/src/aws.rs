@@ -5,7 +5,7 @@
 //!   them per call with [`timeouts`];
 //! - the SDK's own protection from stalled streams is off: it would look at every call in flight ten times a second, and
 //!   parked receives are always in flight; bodies of S3 are watched where they are read, and resumed, not failed;
-//! - SQS, SNS and S3 retry as the SDK does (standard mode, three attempts); the Data API never retries by itself, since a
+//! - SQS, SNS, S3 and Application Auto Scaling retry as the SDK does (standard mode, three attempts); the Data API never retries by itself, since a
 //!   statement whose answer was lost may have been committed: the catalog decides that.
 
 use std::time::Duration;
@@ -34,6 +34,8 @@ pub struct Clients {
     pub sns: aws_sdk_sns::Client,
     /// The RDS Data API, without retries.
     pub rds: aws_sdk_rdsdata::Client,
+    /// Application Auto Scaling: how many tasks an ECS service has.
+    pub autoscaling: aws_sdk_applicationautoscaling::Client,
     /// S3 as browsers reach it: signs URLs, never calls.
     pub presign: aws_sdk_s3::Client,
 }
@@ -66,6 +68,7 @@ impl Clients {
             sqs: aws_sdk_sqs::Client::new(shared),
             sns: aws_sdk_sns::Client::new(shared),
             rds: aws_sdk_rdsdata::Client::from_conf(rds.build()),
+            autoscaling: aws_sdk_applicationautoscaling::Client::new(shared),
             presign: aws_sdk_s3::Client::from_conf(presign.build()),
         }
     }

@@ -13,6 +13,7 @@ use reelfleet_domain::policy::Policy;
 use reelfleet_domain::price::Prices;
 use reelfleet_domain::tenants::TenantLimits;
 
+use crate::services::Services;
 use crate::shutdown::MAX_GRACE;
 
 /// What every role needs to know.
@@ -89,6 +90,12 @@ pub struct Config {
     /// Mail addresses of reviewers, separated by commas: each is sent a link and a code of their own
     #[arg(long, env = "REELFLEET_REVIEWERS", value_delimiter = ',')]
     pub reviewers: Vec<String>,
+    /// On AWS: the ECS cluster of the services that an operator may scale
+    #[arg(long, env = "REELFLEET_ECS_CLUSTER", default_value = "", hide_default_value = true)]
+    pub ecs_cluster: String,
+    /// On AWS: the ECS services that run the pools, as JSON: {"transcoder": {"service": "reelfleet-transcoder", "min": 0, "max": 10}}
+    #[arg(long, env = "REELFLEET_ECS_SERVICES", default_value = "{}")]
+    pub ecs_services: Services,
 }
 
 /// Reads a file of prices; no name: the embedded ones.
@@ -238,6 +245,9 @@ impl Config {
         }
         for address in &self.reviewers {
             check_address(address).map_err(|problem| ConfigError { variable: "REELFLEET_REVIEWERS", problem })?;
+        }
+        if !self.ecs_services.is_empty() && !(1..=255).contains(&self.ecs_cluster.len()) {
+            return refuse("REELFLEET_ECS_CLUSTER", "the cluster of REELFLEET_ECS_SERVICES".into());
         }
         if self.limits.allowed_kinds.is_empty() {
             return refuse("REELFLEET_ALLOWED_KINDS", "nothing would be allowed".into());

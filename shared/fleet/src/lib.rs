@@ -32,6 +32,7 @@ pub mod protection;
 pub mod queue;
 pub mod queues;
 pub mod reviews;
+pub mod services;
 pub mod shutdown;
 mod sqs;
 pub mod task;

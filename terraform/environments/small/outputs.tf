@@ -43,6 +43,11 @@ output "services" {
   value       = module.fleet.services
 }
 
+output "scale_policy_arn" {
+  description = "Policy of whoever scales by `reelfleet scale` on a machine of their own: attach it to their role."
+  value       = module.fleet.scale_policy_arn
+}
+
 output "queues" {
   description = "Queues and their dead-letter queues."
   value       = module.fleet.queues

@@ -198,6 +198,46 @@ module "worker" {
   log_days         = var.log_days
 }
 
+# --- operators: other bounds for the pools, and for nothing else; for the gateway (the operations page), and for whoever runs
+# `reelfleet scale` on a machine of their own ---
+
+resource "aws_iam_policy" "scale" {
+  name        = "${var.prefix}-scale"
+  description = "How many tasks the pools of ${var.prefix} have"
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "Bounds"
+        Effect   = "Allow"
+        Action   = ["application-autoscaling:RegisterScalableTarget"]
+        Resource = [for name in sort(keys(local.scaled)) : module.worker[name].scalable_target_arn]
+        Condition = {
+          StringEquals = {
+            "application-autoscaling:service-namespace"  = "ecs"
+            "application-autoscaling:scalable-dimension" = "ecs:service:DesiredCount"
+          }
+        }
+      },
+      {
+        # Application Auto Scaling asks whether its caller might do it at the service itself.
+        Sid    = "Services"
+        Effect = "Allow"
+        Action = ["ecs:DescribeServices", "ecs:UpdateService"]
+        Resource = [
+          for name in sort(keys(local.scaled)) :
+          "arn:${local.partition}:ecs:${var.region}:${local.account}:service/${var.prefix}/${var.prefix}-${name}"
+        ]
+      },
+    ]
+  })
+}
+
+resource "aws_iam_role_policy_attachment" "scale" {
+  role       = module.worker["gateway"].role_name
+  policy_arn = aws_iam_policy.scale.arn
+}
+
 # --- the schema: a task that is run once before an update (docs/deploy.md), by the image that is to come ---
 
 resource "aws_ecs_task_definition" "migrate" {

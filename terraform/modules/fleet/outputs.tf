@@ -34,7 +34,7 @@ output "migrate_command" {
 
 output "environment" {
   description = "What `reelfleet` on an operator's own machine needs: eval \"$(terraform output -json environment | jq -r 'to_entries[] | \"export \\(.key)=\\(.value | @sh)\"')\"."
-  value       = { for name, value in local.environment : name => value if !contains(["REELFLEET_HEALTH_LISTEN", "REELFLEET_LOG_FORMAT"], name) }
+  value       = { for name, value in merge(local.environment, local.operating) : name => value if !contains(["REELFLEET_HEALTH_LISTEN", "REELFLEET_LOG_FORMAT"], name) }
 }
 
 output "cluster" {
@@ -45,6 +45,11 @@ output "cluster" {
 output "services" {
   description = "ECS services by worker."
   value       = { for name, worker in module.worker : name => worker.service }
+}
+
+output "scale_policy_arn" {
+  description = "Policy of whoever scales by `reelfleet scale` on a machine of their own: attach it to their role."
+  value       = aws_iam_policy.scale.arn
 }
 
 output "queues" {

@@ -18,6 +18,16 @@ locals {
     REELFLEET_APPROVAL           = var.approval
     REELFLEET_REVIEWERS          = join(",", var.reviewers)
   }
+  # Whom an operator may scale, and between which bounds `auto` is (docs/scaling.md).
+  scaled = {
+    for name in keys(local.scaling.pools) : name => {
+      service = "${var.prefix}-${name}", min = var.sizes[name].min, max = var.sizes[name].max
+    }
+  }
+  operating = {
+    REELFLEET_ECS_CLUSTER  = aws_ecs_cluster.fleet.name
+    REELFLEET_ECS_SERVICES = jsonencode(local.scaled)
+  }
   tracing = var.otlp_endpoint == "" ? {} : { OTEL_EXPORTER_OTLP_ENDPOINT = var.otlp_endpoint }
 
   queue = { for name, queue in module.backbone.queues : name => queue.arn }
@@ -271,6 +281,7 @@ locals {
           REELFLEET_TRUSTED_PROXIES = "2"
           REELFLEET_SIGN_UP         = var.sign_up
         },
+        local.operating,
         var.oidc == null ? {} : {
           REELFLEET_OIDC_ISSUER    = var.oidc.issuer
           REELFLEET_OIDC_CLIENT_ID = var.oidc.client_id

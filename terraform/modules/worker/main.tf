@@ -462,6 +462,16 @@ output "task_definition" {
   value       = aws_ecs_task_definition.task.arn
 }
 
+output "role_name" {
+  description = "The same role by its name, for more policies."
+  value       = aws_iam_role.task.name
+}
+
+output "scalable_target_arn" {
+  description = "What Application Auto Scaling knows the service by."
+  value       = aws_appautoscaling_target.service.arn
+}
+
 output "role_arn" {
   description = "Role of the worker."
   value       = aws_iam_role.task.arn

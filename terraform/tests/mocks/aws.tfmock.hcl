@@ -58,6 +58,18 @@ mock_resource "aws_iam_role" {
   }
 }
 
+mock_resource "aws_iam_policy" {
+  defaults = {
+    arn = "arn:aws:iam::123456789012:policy/mocked"
+  }
+}
+
+mock_resource "aws_appautoscaling_target" {
+  defaults = {
+    arn = "arn:aws:application-autoscaling:eu-central-1:123456789012:scalable-target/mocked"
+  }
+}
+
 mock_resource "aws_ecs_cluster" {
   defaults = {
     arn = "arn:aws:ecs:eu-central-1:123456789012:cluster/mocked"
