@@ -14,7 +14,7 @@ use clap::Args;
 use reelfleet_domain::price_estimate::{Facts, Speeds, estimate};
 use reelfleet_fleet::Config;
 use reelfleet_media::wire::{MediaLimits, OutputHeader, Request};
-use reelfleet_media::{Clocks, DecoderConfig, Decoders, Source, SourceError, facts};
+use reelfleet_media::{Clocks, DecoderConfig, Decoders, Source, SourceError, copies, facts};
 use serde_json::{Value, json};
 
 use crate::place::Place;
@@ -45,7 +45,11 @@ pub async fn run(args: EstimateArgs) -> anyhow::Result<()> {
     let shown = match args.place.api() {
         Ok(api) => api.estimate(&asked(&known)).await?,
         // Without a fleet there is neither a measured speed nor another price.
-        Err(_) => estimate(&known, &Speeds::new(), &Config::from_env()?.prices).shown(),
+        Err(_) => {
+            let config = Config::from_env()?;
+            let known = Facts { copied: config.copied(known.copied), ..known };
+            estimate(&known, &Speeds::new(), &config.prices).shown()
+        }
     };
     if args.json {
         println!("{shown}");
@@ -65,6 +69,7 @@ fn asked(known: &Facts) -> Value {
         "height": known.height,
         "fps": known.fps,
         "sound": known.sound,
+        "copied": known.copied,
         "views": known.views,
     })
 }
@@ -78,19 +83,36 @@ async fn look(path: &Path) -> anyhow::Result<Facts> {
         bail!("{} is empty", path.display());
     }
     let decoders = tokio::task::spawn_blocking(|| Decoders::start(DecoderConfig::default())).await??;
-    let request = Request::Probe { size, limits: MediaLimits::default() };
-    let mut session = decoders.open(request, source(file, size), CLOCKS).await?;
-    let mut report = None;
-    while let Some(output) = session.next().await.with_context(|| format!("{} is not understood", path.display()))? {
-        if let OutputHeader::Probed(probed) = output.header {
+    let (file, limits) = (Arc::new(file), MediaLimits::default());
+    let (mut report, mut index) = (None, None);
+    let ask = async |request: Request, heard: &mut dyn FnMut(OutputHeader)| -> anyhow::Result<()> {
+        let mut session = decoders.open(request, source(file.clone(), size), CLOCKS).await?;
+        while let Some(output) = session.next().await? {
+            heard(output.header);
+        }
+        Ok(())
+    };
+    let probe = Request::Probe { size, limits: limits.clone() };
+    let mut heard = |header| {
+        if let OutputHeader::Probed(probed) = header {
             report = Some(*probed);
         }
+    };
+    ask(probe, &mut heard).await.with_context(|| format!("{} is not understood", path.display()))?;
+    let report = report.context("the decoder ended without a report")?;
+    // What can't be copied by what is known already needs no second look; and an index that can't be read leaves it open.
+    if copies::copied(&report, None).is_none() {
+        let mut heard = |header| {
+            if let OutputHeader::Indexed(indexed) = header {
+                index = Some(indexed);
+            }
+        };
+        let _ = ask(Request::Index { size, limits }, &mut heard).await;
     }
-    Ok(facts(size, &report.context("the decoder ended without a report")?))
+    Ok(facts(size, &report, index.as_ref()))
 }
 
-fn source(file: std::fs::File, size: u64) -> Source {
-    let file = Arc::new(file);
+fn source(file: Arc<std::fs::File>, size: u64) -> Source {
     let read = move |offset: u64, len: u32| {
         let file = Arc::clone(&file);
         let answer = async move {

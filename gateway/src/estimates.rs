@@ -25,6 +25,7 @@ pub(crate) struct Known {
     height: Option<u32>,
     fps: Option<f64>,
     sound: Option<bool>,
+    copied: Option<bool>,
     #[serde(default)]
     views: u64,
 }
@@ -66,6 +67,7 @@ pub(crate) async fn of(app: &App, size: u64, kind: &str, known: &Known) -> Resul
         height: known.height,
         fps: known.fps,
         sound: known.sound,
+        copied: app.context.config.copied(known.copied),
         views: known.views,
     };
     Ok(estimate(&facts, &app.catalog.speeds().await?, &app.context.config.prices).shown())

@@ -22,6 +22,14 @@ pub struct Rung {
     pub bufsize: u64,
 }
 
+impl Rung {
+    /// Bits per second that a source may have at the most to stand for this rung as it is: as much as x264's buffer model
+    /// lets through in a segment of four seconds that begins with the buffer full.
+    pub fn most_copied_bps(&self) -> u64 {
+        self.maxrate + self.bufsize / 4
+    }
+}
+
 /// Shorter sides of the standard rungs, with their caps in bits per second at up to 30 frames per second.
 const STANDARD: [(u32, u64); 5] =
     [(1080, 6_000_000), (720, 3_500_000), (480, 1_600_000), (360, 900_000), (240, 450_000)];

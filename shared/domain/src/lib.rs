@@ -17,6 +17,7 @@ pub mod policy;
 pub mod price;
 pub mod price_budget;
 pub mod price_estimate;
+mod price_upload;
 pub mod price_work;
 pub mod progress;
 pub mod retry;

@@ -1,6 +1,7 @@
 //! The estimate of an upload: from whatever is known of it, before a byte is sent.
 //!
-//! Guarantee: what is not known is assumed, said, and widens the range; the same facts give the same estimate at the
+//! Guarantee: what is not known is assumed, said, and widens the range; where the source's own stream may become the top
+//! rendition, the range holds both, its being copied and its being encoded; the same facts give the same estimate at the
 //! gateway, on the command line and after the probe; longer and larger never is less.
 
 use std::collections::BTreeMap;
@@ -8,26 +9,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::ladder;
 use crate::price::{self, Line, Prices};
-use crate::price_work::{
-    Amounts, Kind, Model, Pictures, chunk_frames, lists, looked, published, sized, sound_runs, sounded, whole,
-};
+use crate::price_upload::{Work, assume, work};
+use crate::price_work::{Amounts, Kind, whole};
 
-/// Milliseconds that the model says of what was measured, before that is believed; a look at a source is always as long.
-const ENOUGH_MS: u64 = 300;
 /// How far off an estimate may be that knows everything: by measured speeds, …
 const MEASURED: f64 = 1.25;
 /// … and by those of the machine that the model was made on.
 const UNMEASURED: f64 = 2.0;
-/// Assumed of a film of which nothing else is known.
-const BYTES_PER_S: f64 = 1_000_000.0;
-const SOUND_BYTES_PER_S: f64 = 24_000.0;
-const SIZE: (u32, u32) = (1920, 1080);
-const FPS: f64 = 30.0;
-/// Pixels of a still picture by its bytes, and no more than a large camera's.
-const PIXELS_PER_BYTE: f64 = 4.0;
-const MOST_PIXELS: f64 = 50e6;
 /// Views that are asked about, at most.
 pub const MOST_VIEWS: u64 = 1_000_000_000_000;
 
@@ -72,6 +61,9 @@ pub struct Facts {
     pub fps: Option<f64>,
     /// Whether a video has sound.
     pub sound: Option<bool>,
+    /// Whether its own stream becomes the top rendition without being encoded.
+    #[serde(default)]
+    pub copied: Option<bool>,
     /// How often it is watched, whole and in its largest rendition.
     #[serde(default)]
     pub views: u64,
@@ -129,6 +121,9 @@ pub struct Estimate {
     pub region: String,
     /// When they were read.
     pub as_of: String,
+    /// Whether the top rendition is counted as copied; none: it may be, and is counted as encoded.
+    #[serde(default)]
+    pub copied: Option<bool>,
     /// Whether the speed of this fleet was measured.
     pub measured: bool,
     /// What is not known and was assumed, for a person.
@@ -143,6 +138,7 @@ impl Estimate {
         json!({
             "media": self.media,
             "renditions": self.renditions,
+            "copied": self.copied,
             "measured": self.measured,
             "assumed": self.assumed,
             "cpu_seconds": {
@@ -175,163 +171,55 @@ pub fn used_shown(used: &Amounts, prices: &Prices) -> Value {
     })
 }
 
-/// Facts without a gap.
-struct Assumed {
-    media: Media,
-    duration_ms: u64,
-    width: u32,
-    height: u32,
-    fps: f64,
-    sound: bool,
-    said: Vec<String>,
-    /// By how much all of it may be off.
-    spread: f64,
-}
-
-fn assume(facts: &Facts) -> Assumed {
-    let (mut said, mut spread) = (Vec::new(), 1.0);
-    let media = facts.media.unwrap_or_else(|| {
-        said.push("it is a video".to_owned());
-        Media::Video
-    });
-    let size = facts.size as f64;
-    let duration_ms = match (media, facts.duration_ms) {
-        (Media::Image, _) => 0,
-        (_, Some(ms)) => ms,
-        (media, None) => {
-            let rate = if media == Media::Audio { SOUND_BYTES_PER_S } else { BYTES_PER_S };
-            let ms = whole(size / rate * 1e3);
-            said.push(format!("it lasts {} s, by its size", ms.div_ceil(1_000)));
-            spread *= 4.0;
-            ms
-        }
-    };
-    let sized = facts.width.zip(facts.height).filter(|(width, height)| *width > 0 && *height > 0);
-    let (width, height) = match (media, sized) {
-        (Media::Audio, _) => (0, 0),
-        (_, Some(size)) => size,
-        (Media::Image, None) => {
-            let side = (size * PIXELS_PER_BYTE).min(MOST_PIXELS).sqrt();
-            let side = whole(side).max(1) as u32;
-            said.push(format!("it has {side} × {side} pixels, by its size"));
-            spread *= 2.0;
-            (side, side)
-        }
-        (Media::Video, None) => {
-            said.push(format!("its pictures have {} × {} pixels", SIZE.0, SIZE.1));
-            spread *= 2.0;
-            SIZE
-        }
-    };
-    let fps = facts.fps.filter(|fps| fps.is_finite() && *fps > 0.0).map(|fps| fps.clamp(1.0, 1_000.0));
-    let fps = match (media, fps) {
-        (Media::Video, None) => {
-            said.push(format!("it has {FPS:.0} pictures a second"));
-            spread *= 1.3;
-            FPS
-        }
-        (_, fps) => fps.unwrap_or(FPS),
-    };
-    let sound = match (media, facts.sound) {
-        (Media::Video, Some(sound)) => sound,
-        (Media::Image, _) => false,
-        _ => true,
-    };
-    Assumed { media, duration_ms, width, height, fps, sound, said, spread }
-}
-
-/// What the model says, corrected by what was measured of this kind of work.
-fn corrected(model: Model, kind: Kind, times: u64, speeds: &Speeds, all: &mut Amounts) -> bool {
-    let enough = if matches!(kind, Kind::Probe | Kind::Index) { 1 } else { ENOUGH_MS };
-    let speed = speeds.get(&kind).filter(|speed| speed.model_ms >= enough);
-    let factor = |of: fn(&Speed) -> (u64, u64)| {
-        let (measured, said) = speed.map_or((1, 1), of);
-        if said == 0 { 1.0 } else { measured as f64 / said as f64 }
-    };
-    let piece = Amounts {
-        cpu_ms: whole(model.cpu_ms as f64 * times as f64 * factor(|s| (s.cpu_ms, s.model_ms))),
-        output_bytes: whole(model.bytes as f64 * times as f64 * factor(|s| (s.bytes, s.model_bytes))),
-        puts: model.puts.saturating_mul(times),
-        gets: model.gets.saturating_mul(times),
-        tasks: model.tasks.saturating_mul(times),
-        ..Amounts::default()
-    };
-    *all = all.plus(&piece);
-    speed.is_some()
-}
-
 /// What an upload will take and cost, by the very ladder and chunks that it will get.
 pub fn estimate(facts: &Facts, speeds: &Speeds, prices: &Prices) -> Estimate {
-    let Assumed { media, duration_ms, width, height, fps, sound, mut said, mut spread } = assume(facts);
-    let mut all = Amounts::default();
-    let (mut renditions, mut measured, mut largest) = (Vec::new(), true, 0);
-    if facts.size > 0 {
-        all.source_bytes = facts.size;
-        corrected(looked(), Kind::Probe, 1, speeds, &mut all);
+    let mut known = assume(facts);
+    let (likely, other, copied) = if facts.size == 0 {
+        (known.said, known.spread) = (Vec::new(), 1.0);
+        (Work::default(), None, Some(false))
     } else {
-        said.clear();
-        spread = 1.0;
-    }
-    let seconds = (duration_ms as f64 / 1e3).max(0.001);
-    let pictures = Pictures { width, height, fps, bytes_per_s: facts.size as f64 / seconds };
-    match media {
-        _ if facts.size == 0 => measured = false,
-        Media::Image => {
-            measured = corrected(sized(width, height, facts.size), Kind::Still, 1, speeds, &mut all);
+        let of = |copied| work(facts, &known, copied, speeds);
+        let possible = facts.copied != Some(false) && known.may_be_copied(facts.size);
+        match (facts.copied, possible) {
+            // What seems right may turn out not to be, while it is made, and is encoded then.
+            (Some(true), true) => (of(true), Some(of(false)), Some(true)),
+            (_, true) => (of(false), Some(of(true)), None),
+            (_, false) => (of(false), None, Some(false)),
         }
-        Media::Video | Media::Audio => {
-            corrected(looked(), Kind::Index, u64::from(media == Media::Video), speeds, &mut all);
-            let (mut rungs, mut chunks) = (Vec::new(), Vec::new());
-            if media == Media::Video {
-                rungs = ladder(width, height, fps);
-                chunks = chunk_frames(duration_ms, fps);
-                let before = all.output_bytes;
-                for frames in &chunks {
-                    measured &= corrected(pictures.encoded(&rungs, *frames), Kind::Video, 1, speeds, &mut all);
-                }
-                let made = all.output_bytes.saturating_sub(before) as f64;
-                let pixels = |rung: &crate::Rung| (f64::from(rung.width) * f64::from(rung.height)).powf(0.8);
-                let share = rungs.first().map_or(0.0, pixels) / rungs.iter().map(pixels).sum::<f64>().max(1.0);
-                largest = whole(made * share);
-                corrected(pictures.shown(duration_ms), Kind::Pictures, 1, speeds, &mut all);
-                renditions.extend(rungs.iter().map(|rung| rung.name.clone()));
-            }
-            if sound {
-                let before = all.output_bytes;
-                for (ms, times) in sound_runs(duration_ms) {
-                    let read = whole(pictures.bytes_per_s * ms as f64 / 1e3);
-                    let known = corrected(sounded(ms, read), Kind::Audio, times, speeds, &mut all);
-                    measured &= known || media == Media::Video;
-                }
-                largest = largest.saturating_add(all.output_bytes.saturating_sub(before));
-                renditions.push("audio".to_owned());
-            }
-            let runs = if sound { sound_runs(duration_ms).iter().map(|(_, times)| times).sum() } else { 0 };
-            all.puts = all.puts.saturating_add(lists(rungs.len() as u64, chunks.len() as u64, runs));
-            all.tasks = all.tasks.saturating_add(published(chunks.len() as u64)).saturating_add(published(runs));
-        }
+    };
+    if copied.is_none() {
+        known.said.push("its largest rendition is encoded, not copied from it".to_owned());
     }
-    if media == Media::Image {
-        largest = all.output_bytes / 4;
-    }
-    all.egress_bytes = facts.views.min(MOST_VIEWS).saturating_mul(largest);
-    spread *= if measured { MEASURED } else { UNMEASURED };
+    let egress = |mut work: Work| {
+        work.amounts.egress_bytes = facts.views.min(MOST_VIEWS).saturating_mul(work.largest);
+        work
+    };
+    let (likely, other) = (egress(likely), other.map(egress));
+    let spread = known.spread * if likely.measured { MEASURED } else { UNMEASURED };
     // More is unknown of how many bytes come out than of how long it takes, and more of both where the source is.
-    let range = |likely: u64| Range { low: whole(likely as f64 / spread), likely, high: whole(likely as f64 * spread) };
-    let micros = prices.total(&all);
+    let range = |of: &dyn Fn(&Amounts) -> u64| {
+        let value = of(&likely.amounts);
+        let also = other.as_ref().map_or(value, |work| of(&work.amounts));
+        Range {
+            low: whole(value.min(also) as f64 / spread),
+            likely: value,
+            high: whole(value.max(also) as f64 * spread),
+        }
+    };
     Estimate {
-        media,
-        renditions,
-        cpu_ms: range(all.cpu_ms),
-        output_bytes: range(all.output_bytes),
-        amounts: all,
-        micros: range(micros),
-        lines: prices.lines(&all).to_vec(),
+        media: known.media,
+        cpu_ms: range(&|amounts| amounts.cpu_ms),
+        output_bytes: range(&|amounts| amounts.output_bytes),
+        micros: range(&|amounts| prices.total(amounts)),
+        lines: prices.lines(&likely.amounts).to_vec(),
+        amounts: likely.amounts,
+        renditions: likely.renditions,
         currency: prices.currency().to_owned(),
         region: prices.region().to_owned(),
         as_of: prices.as_of().to_owned(),
-        measured,
-        assumed: said,
+        copied,
+        measured: likely.measured,
+        assumed: known.said,
     }
 }
 
@@ -350,6 +238,7 @@ mod tests {
             height: Some(1080),
             fps: Some(25.0),
             sound: Some(true),
+            copied: Some(false),
             views: 0,
         }
     }
@@ -369,7 +258,7 @@ mod tests {
     fn what_is_not_known_is_said_and_widens_the_range() {
         let (known, unknown) = (of(&film(30_000_000, 30_000)), of(&Facts { size: 30_000_000, ..Facts::default() }));
         assert!(known.assumed.is_empty() && !known.measured);
-        assert_eq!(unknown.assumed.len(), 4, "{:?}", unknown.assumed);
+        assert_eq!(unknown.assumed.len(), 5, "{:?}", unknown.assumed);
         let wide = |e: &Estimate| e.micros.high as f64 / e.micros.low as f64;
         assert!(wide(&unknown) > wide(&known) && known.micros.low < known.micros.likely);
         assert!((unknown.cpu_ms.low..unknown.cpu_ms.high).contains(&known.cpu_ms.likely), "{unknown:?} {known:?}");
@@ -386,6 +275,28 @@ mod tests {
         assert!(after.amounts.output_bytes < before.amounts.output_bytes);
         let young = Speeds::from([(Kind::Video, Speed { cpu_ms: 600, model_ms: 200, ..slow })]);
         assert_eq!(estimate(&facts, &young, &Prices::embedded()), before, "too little was measured");
+    }
+
+    #[test]
+    fn where_the_top_may_be_copied_the_range_holds_both() {
+        let encoded = of(&film(15_000_000, 30_000));
+        let copied = of(&Facts { copied: Some(true), ..film(15_000_000, 30_000) });
+        let unknown = of(&Facts { copied: None, ..film(15_000_000, 30_000) });
+        assert_eq!([encoded.copied, copied.copied, unknown.copied], [Some(false), Some(true), None]);
+        assert!(copied.cpu_ms.likely * 10 < encoded.cpu_ms.likely * 6, "{copied:?}");
+        assert_eq!((unknown.micros.likely, unknown.micros.high), (encoded.micros.likely, encoded.micros.high));
+        assert_eq!((unknown.cpu_ms.low, copied.cpu_ms.high), (copied.cpu_ms.low, encoded.cpu_ms.high), "both");
+        assert!(unknown.micros.low <= copied.micros.low && unknown.assumed.len() == 1, "{unknown:?}");
+
+        // What can't be copied is not counted so, whoever says it.
+        for (facts, why) in [
+            (film(60_000_000, 30_000), "too dense"),
+            (Facts { height: Some(1440), width: Some(2560), ..film(15_000_000, 30_000) }, "its top is smaller"),
+            (Facts { media: Some(Media::Audio), ..film(1_000_000, 30_000) }, "no picture"),
+        ] {
+            let believed = of(&Facts { copied: Some(true), ..facts });
+            assert_eq!(believed, of(&facts), "{why}");
+        }
     }
 
     #[test]
@@ -413,8 +324,9 @@ mod tests {
             side(),
             proptest::option::of(any::<f64>()),
         );
-        (wild, proptest::option::of(any::<bool>()), any::<u64>()).prop_map(
-            |((size, media, duration_ms, width, height, fps), sound, views)| Facts {
+        let maybe = || proptest::option::of(any::<bool>());
+        (wild, maybe(), maybe(), any::<u64>()).prop_map(
+            |((size, media, duration_ms, width, height, fps), sound, copied, views)| Facts {
                 size,
                 media,
                 duration_ms,
@@ -422,6 +334,7 @@ mod tests {
                 height,
                 fps,
                 sound,
+                copied,
                 views,
             },
         )

@@ -182,7 +182,7 @@ impl Pictures {
     /// Bytes that a million pixels of a rendition take: as many as the source's own, scaled, unless those are wasted.
     fn density(&self, rung: &Rung) -> f64 {
         let (source, out) = (mega(self.width, self.height).max(1e-6), mega(rung.width, rung.height));
-        let own = (self.bytes_per_s - SOURCE_SOUND).max(self.bytes_per_s * 0.3) / (source * self.fps.max(1.0));
+        let own = self.own_bytes_per_s() / (source * self.fps.max(1.0));
         let capped = rung.maxrate as f64 / 8.0 / (out * self.fps.max(1.0)).max(1e-6);
         (own.min(MOST_BYTES) * KEPT).min(capped)
     }
@@ -212,6 +212,31 @@ impl Pictures {
             gets: reads(self.bytes_per_s * frames / self.fps.max(1.0)),
             tasks: 1,
         }
+    }
+
+    /// The same where the first rung is the source's own stream: its packets go out as they are, all are decoded for those below.
+    pub fn copied(&self, rungs: &[Rung], frames: u64) -> Model {
+        let below = self.encoded(rungs.get(1..).unwrap_or_default(), frames);
+        if frames == 0 {
+            return below;
+        }
+        let seconds = frames as f64 / self.fps.max(1.0);
+        Model {
+            bytes: below.bytes.saturating_add(whole(self.own_bytes_per_s() * seconds + INIT_BYTES)),
+            puts: below.puts.saturating_add(segments(seconds * 1e3)).saturating_add(1),
+            ..below
+        }
+    }
+
+    /// Whether the source's stream may stand for this rung, as far as its size and its mean bit rate tell.
+    pub fn may_be_copied(&self, rung: &Rung) -> bool {
+        (self.width, self.height) == (rung.width, rung.height)
+            && self.own_bytes_per_s() * 8.0 <= rung.most_copied_bps() as f64
+    }
+
+    /// Bytes in a second of the pictures alone.
+    fn own_bytes_per_s(&self) -> f64 {
+        (self.bytes_per_s - SOURCE_SOUND).max(self.bytes_per_s * 0.3)
     }
 
     /// Poster and storyboard of so long a film.
@@ -338,6 +363,24 @@ mod tests {
         assert_eq!(sound_runs(70_000), [(4_000, 1), (32_000, 2), (2_000, 1)]);
         assert_eq!(sound_runs(0).map(|(_, times)| times), [0; 3]);
         assert_eq!(chunk_frames(30_000, 24.0).iter().sum::<u64>(), 720);
+    }
+
+    #[test]
+    fn a_copied_rendition_is_decoded_and_written_and_not_encoded() {
+        let (pictures, rungs) = (film(1920, 1080, 25.0), ladder(1920, 1080, 25.0));
+        let (all, but_first, copied) =
+            (pictures.encoded(&rungs, 250), pictures.encoded(&rungs[1..], 250), pictures.copied(&rungs, 250));
+        assert_eq!(copied.cpu_ms, but_first.cpu_ms);
+        assert!(copied.cpu_ms * 10 < all.cpu_ms * 6, "the top is most of the work: {copied:?} {all:?}");
+        assert_eq!((copied.puts, copied.gets), (all.puts, all.gets));
+        // 490,000 bytes a second of its own.
+        assert_eq!(copied.bytes - but_first.bytes, 4_900_900);
+        assert_eq!(pictures.copied(&rungs, 0), Model::default());
+        assert_eq!(pictures.copied(&rungs[..1], 250).puts, pictures.encoded(&rungs[..1], 250).puts, "nothing below");
+
+        assert!(pictures.may_be_copied(&rungs[0]) && !pictures.may_be_copied(&rungs[1]), "never scaled");
+        let fat = Pictures { bytes_per_s: 2_000_000.0, ..pictures };
+        assert!(!fat.may_be_copied(&rungs[0]), "16 Mbit/s: more than the ladder lets through");
     }
 
     proptest! {

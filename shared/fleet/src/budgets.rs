@@ -23,6 +23,7 @@ const PAGE: i64 = 100;
 impl Context {
     /// What an upload of these facts will cost, and whether it may start now.
     pub async fn cost(&self, catalog: &Catalog, tenant: &str, facts: &Facts) -> Result<Cost, CatalogError> {
+        let facts = &Facts { copied: self.config.copied(facts.copied), ..*facts };
         let estimate = estimate(facts, &catalog.speeds().await?, &self.config.prices);
         let micros = estimate.micros.likely;
         let text = serde_json::to_string(&estimate);

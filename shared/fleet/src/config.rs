@@ -277,6 +277,11 @@ impl Config {
         self.tenant_limits.policy(&installation, tenant)
     }
 
+    /// Whether a source's own stream becomes its top rendition, as far as is known; never, where that is turned off.
+    pub fn copied(&self, known: Option<bool>) -> Option<bool> {
+        if self.stream_copy { known } else { Some(false) }
+    }
+
     /// The tenant of a raw drop: that of the longest prefix that fits. `None` for a place nobody was given.
     pub fn tenant_of(&self, bucket: &str, key: &str) -> Option<&str> {
         self.uploads

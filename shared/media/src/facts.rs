@@ -1,10 +1,12 @@
 //! What a probe knows that an estimate asks for.
 
 use reelfleet_domain::price_estimate::{Facts, Media};
-use reelfleet_wire::{MediaKind, ProbeReport};
+use reelfleet_wire::{IndexReport, MediaKind, ProbeReport};
 
-/// The facts of a source of so many bytes, of which nobody has said how often it is watched.
-pub fn facts(size: u64, report: &ProbeReport) -> Facts {
+use crate::copies;
+
+/// The facts of a source of so many bytes, with its index if that was read; nobody has said how often it is watched.
+pub fn facts(size: u64, report: &ProbeReport, index: Option<&IndexReport>) -> Facts {
     let video = report.video.as_ref();
     let media = match report.kind {
         MediaKind::Video => Media::Video,
@@ -20,6 +22,7 @@ pub fn facts(size: u64, report: &ProbeReport) -> Facts {
         height: video.map(|v| v.display_height),
         fps,
         sound: Some(report.audio.is_some()),
+        copied: copies::copied(report, index),
         views: 0,
     }
 }

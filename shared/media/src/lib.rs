@@ -8,6 +8,7 @@
 
 mod check;
 mod clocks;
+pub mod copies;
 mod decoders;
 mod error;
 mod facts;

@@ -151,7 +151,7 @@ impl Prober {
         media: &str,
     ) -> Result<(), WorkError> {
         let text = serde_json::to_string(report).map_err(WorkError::again)?;
-        let known = facts_of(asset.size.unsigned_abs(), report);
+        let known = facts_of(asset.size.unsigned_abs(), report, None);
         let mut cost = self.context.cost(&self.catalog, &asset.tenant, &known).await?;
         let lease = used(attempt, usage);
         let probed = probed(report, media, &text);

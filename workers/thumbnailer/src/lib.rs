@@ -200,7 +200,7 @@ impl TaskHandler for Thumbnailer {
 
 /// What an attempt used, and what the model says of the same work.
 fn used(asset: &Asset, probe: &ProbeReport, pictures: &[Picture], usage: Usage) -> Used {
-    let known = facts(asset.size.unsigned_abs(), probe);
+    let known = facts(asset.size.unsigned_abs(), probe, None);
     let (width, height) = (known.width.unwrap_or(0), known.height.unwrap_or(0));
     let (kind, model) = if known.media == Some(Media::Image) {
         (Kind::Still, price_work::sized(width, height, known.size))

@@ -22,7 +22,7 @@ use reelfleet_messages::TaskId;
 use reelfleet_messages::task::ChunkTask;
 use reelfleet_telemetry::{EncodeFinished, trace};
 
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, VideoRecipe};
 use crate::segments::{Segments, Written};
 use crate::{Transcoder, generation_prefix};
 
@@ -45,15 +45,18 @@ struct Span<'s> {
     start_us: i64,
     end_us: i64,
     publish_task: TaskId,
-    /// What of the pictures the model needs to know, and the ladder.
-    pictures: Option<(Pictures, &'s [reelfleet_domain::Rung])>,
+    /// What of the pictures the model needs to know, and what is made of them.
+    pictures: Option<(Pictures, &'s VideoRecipe)>,
 }
 
 impl Span<'_> {
     /// What a run of it used, and what the model says of the same.
     fn used(&self, report: &RunEndReport, usage: Usage, written: Written) -> Used {
         let (kind, model) = match self.pictures {
-            Some((pictures, rungs)) => (Kind::Video, pictures.encoded(rungs, report.frames)),
+            Some((pictures, video)) if video.copy_delay_us.is_some() => {
+                (Kind::Video, pictures.copied(&video.rungs, report.frames))
+            }
+            Some((pictures, video)) => (Kind::Video, pictures.encoded(&video.rungs, report.frames)),
             None => {
                 let ms = report.end_us.saturating_sub(report.start_us).max(0).unsigned_abs() / 1_000;
                 (Kind::Audio, price_work::sounded(ms, 0))
@@ -113,7 +116,7 @@ impl Transcoder {
             bytes_per_s: asset.size as f64 / seconds,
         };
         let mut span = self.span(&asset, &job, "video", chunk, last.as_ref())?;
-        span.pictures = Some((pictures, video.encoded()));
+        span.pictures = Some((pictures, video));
         self.encode(attempt, &span, Request::Encode(request)).await
     }
 

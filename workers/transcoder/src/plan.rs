@@ -6,13 +6,13 @@ use reelfleet_catalog::Lease;
 use reelfleet_catalog::assets::Asset;
 use reelfleet_catalog::costs::Used;
 use reelfleet_catalog::tasks::NewTask;
-use reelfleet_domain::plan::{Chunk, CopiedChunk, chunks, copied_chunks};
+use reelfleet_domain::plan::{Chunk, CopiedChunk, chunks};
 use reelfleet_domain::policy::{Refusal, Verdict};
 use reelfleet_domain::price_work::{Amounts, Kind, looked};
-use reelfleet_domain::{AssetState, Rung, ladder, retry};
+use reelfleet_domain::{AssetState, retry};
 use reelfleet_fleet::{Attempt, WorkError, Worked};
-use reelfleet_media::wire::{IndexReport, MOST_DELAY_US, MediaLimits, OutputHeader, ProbeReport, Request, VideoStream};
-use reelfleet_media::{Clocks, Usage};
+use reelfleet_media::wire::{IndexReport, MediaLimits, OutputHeader, ProbeReport, Request, VideoStream};
+use reelfleet_media::{Clocks, Usage, copies};
 use reelfleet_messages::event::{JobFact, ReasonCode};
 use reelfleet_messages::task::{AssetTask, ChunkTask, Task, TaskEnvelope, TaskQueue, VERSION};
 use reelfleet_messages::{Event, TaskId};
@@ -40,7 +40,7 @@ impl Transcoder {
             None => (None, None),
         };
         attempt.heart.beat();
-        let duration_us = duration_us(&probe, index.as_ref());
+        let duration_us = copies::duration_us(&probe, index.as_ref());
         let video =
             probe.video.as_ref().zip(index.as_ref()).map(|(stream, index)| video_recipe(stream, index, duration_us));
         let Earlier { misled, may_copy } = self.earlier(&asset).await?;
@@ -208,31 +208,17 @@ struct Earlier {
     may_copy: bool,
 }
 
-/// The same with its first rung copied, where the source's stream is already what that would be: of its size, as it is to
-/// be shown, within its bit rate, and with keyframes often enough.
+/// The same with its first rung copied, where the source's stream is already what that would be.
 fn copied(video: &VideoRecipe, stream: &VideoStream, index: &IndexReport) -> Option<(VideoRecipe, Vec<CopiedChunk>)> {
-    let (copy, top) = (index.copy.as_ref()?, video.rungs.first()?);
-    let as_shown = !video.sequential && !video.flipped && !video.deinterlace && !video.tone_map && video.rotation == 0;
-    let fits = (stream.width, stream.height) == (top.width, top.height)
-        && (stream.display_width, stream.display_height) == (top.width, top.height);
-    // As much as x264's buffer model lets through in a segment of four seconds that begins with the buffer full.
-    let most = top.maxrate + top.bufsize / 4;
-    let waits = (0..=MOST_DELAY_US).contains(&index.reorder_us);
-    if !as_shown || !fits || !waits || copy.peak_bps > most {
-        return None;
-    }
-    let spans = copied_chunks(index.last_us?, &copy.keyframes_us)?;
+    let (copy, top) = (index.copy.as_ref()?, video.rungs.first().filter(|_| !video.sequential)?);
+    let spans = copies::copied_into(top, stream, index)?;
     let mut rungs = video.rungs.clone();
     rungs[0].maxrate = top.maxrate.max(copy.peak_bps);
     Some((VideoRecipe { rungs, copy_delay_us: Some(index.reorder_us), ..video.clone() }, spans))
 }
 
 fn video_recipe(stream: &VideoStream, index: &IndexReport, duration_us: i64) -> VideoRecipe {
-    let nominal =
-        (stream.fps_den > 0 && stream.fps_num > 0).then(|| f64::from(stream.fps_num) / f64::from(stream.fps_den));
-    let mean = index.packets.filter(|_| duration_us > 0).map(|packets| packets as f64 * 1e6 / duration_us as f64);
-    let fps = mean.or(nominal);
-    let rungs: Vec<Rung> = ladder(stream.display_width, stream.display_height, fps.unwrap_or(25.0));
+    let (rungs, fps) = copies::ladder_of(stream, index, duration_us);
     VideoRecipe {
         stream: stream.index,
         rungs,
@@ -247,16 +233,4 @@ fn video_recipe(stream: &VideoStream, index: &IndexReport, duration_us: i64) -> 
         misled: false,
         copy_delay_us: None,
     }
-}
-
-/// The longest that anything says; a plan needs it only roughly, since the last chunk is open-ended.
-fn duration_us(probe: &ProbeReport, index: Option<&IndexReport>) -> i64 {
-    let streams = [
-        probe.duration_ms,
-        probe.video.as_ref().and_then(|video| video.duration_ms),
-        probe.audio.as_ref().and_then(|audio| audio.duration_ms),
-    ];
-    let told =
-        streams.into_iter().flatten().max().and_then(|ms| i64::try_from(ms).ok()).unwrap_or(0).saturating_mul(1000);
-    told.max(index.and_then(|index| index.last_us).unwrap_or(0))
 }
