@@ -60,6 +60,19 @@ POLICY = [
      '["s3:Get*"]\n      Resource = "${local.uploads}/*"', "P2", 'worker["transcoder"].aws_iam_role_policy.task'),
     (f"{MODULES}/fleet/workers.tf", 'Action   = ["sns:Publish"]\n      Resource = module.backbone.topic_arns["events"]',
      'Action   = ["sns:Publish"]\n      Resource = "*"', "P3", 'worker["gateway"].aws_iam_role_policy.task'),
+    (f"{MODULES}/worker/main.tf", 'resource "aws_iam_role_policy" "secrets" {',
+     'resource "aws_iam_role_policy_attachment" "admin" {\n  role       = aws_iam_role.task.name\n'
+     '  policy_arn = "arn:aws:iam::aws:policy/AdministratorAccess"\n}\n\nresource "aws_iam_role_policy" "secrets" {',
+     "P2", 'worker["intake"].aws_iam_role_policy_attachment.admin'),
+    (f"{MODULES}/fleet/main.tf", "  policy_arn = aws_iam_policy.scale.arn", '  policy_arn = "arn:aws:iam::aws:policy/AmazonECS_FullAccess"',
+     "P2", "module.fleet.aws_iam_role_policy_attachment.scale: arn:aws:iam::aws:policy/AmazonECS_FullAccess"),
+    (f"{MODULES}/fleet/workers.tf", 'Action   = ["sns:ListSubscriptionsByTopic"]', 'NotAction = ["iam:*"]', "P2", "Subscriptions: NotAction"),
+    (f"{MODULES}/fleet/workers.tf", 'Action   = ["sqs:SendMessage"]\n          Resource = local.queue["intake"]',
+     'Action   = ["sqs:SendMessage"]\n          NotResource = local.queue["intake"]', "P2", "AnnounceLost: NotResource"),
+    (f"{MODULES}/fleet/workers.tf", 'Action   = ["s3:ListBucketMultipartUploads"]\n          Resource = local.uploads',
+     'Action   = ["s3:ListBucketMultipartUploads"]\n          Resource = "arn:aws:s3:::*"', "P3", "on every resource (arn:aws:s3:::*)"),
+    (f"{MODULES}/fleet/main.tf", '"arn:${local.partition}:ecs:${var.region}:${local.account}:service/${var.prefix}/${var.prefix}-${name}"',
+     '"arn:${local.partition}:ecs:${var.region}:${local.account}:service/*"', "P3", "module.fleet.aws_iam_policy.scale"),
     (f"{MODULES}/queue/main.tf", '''      Effect    = "Deny"
       Principal = "*"
       Action    = "sqs:*"
@@ -111,6 +124,8 @@ POLICY = [
      "T6", 'worker["gateway"].aws_ecs_task_definition'),
     (f"{MODULES}/fleet/workers.tf", "REELFLEET_OUTPUTS_BUCKET  ", "REELFLEET_OUTPUT_BUCKET  ", "T7", "REELFLEET_OUTPUT_BUCKET"),
     (f"{MODULES}/fleet/workers.tf", '["worker", "metadata"]', '["worker", "describer"]', "T8", 'worker["metadata"].aws_ecs_task_definition'),
+    (f"{MODULES}/worker/main.tf", "length(local.pool) == 0 && var.max > var.min ? 1 : 0", "0",
+     "S1", 'worker["gateway"].aws_ecs_service.service: 2 to 10 tasks, and nothing decides'),
     (f"{MODULES}/worker/main.tf", "(FILL(visible_${id}, 0) + FILL(in_flight_${id}, 0))", "(FILL(visible_${id}, 0))",
      "S2", 'worker["transcoder"].aws_appautoscaling_policy.work'),
     (f"{MODULES}/worker/main.tf", 'resource "aws_cloudwatch_metric_alarm" "first" {\n  count               = length(aws_appautoscaling_policy.first)',
@@ -122,6 +137,7 @@ POLICY = [
     (f"{MODULES}/database/main.tf", "storage_encrypted           = true", "storage_encrypted           = false", "D1", "aws_rds_cluster"),
     (f"{MODULES}/database/main.tf", "enable_http_endpoint        = true", "enable_http_endpoint        = false", "D2", "aws_rds_cluster"),
     (f"{MODULES}/database/main.tf", "manage_master_user_password = true", 'master_password = "reelfleet"', "D3", "aws_rds_cluster"),
+    (f"{MODULES}/database/main.tf", "backup_retention_period     = var.backup_days", "backup_retention_period     = 1", "D4", "aws_rds_cluster"),
     (f"{MODULES}/database/main.tf", "publicly_accessible  = false", "publicly_accessible  = true", "D5", "aws_rds_cluster_instance"),
     (f"{MODULES}/edge/cloudfront.tf", '"redirect-to-https"\n    allowed_methods          =', '"allow-all"\n    allowed_methods          =',
      "C1", "* by plain HTTP"),
@@ -131,6 +147,8 @@ POLICY = [
      "N1", "aws_vpc_security_group_ingress_rule.balancer"),
     (f"{MODULES}/key/main.tf", "enable_key_rotation     = true", "enable_key_rotation     = false", "K1", "aws_kms_key"),
     (f"{MODULES}/alerts/main.tf", "for_each  = toset(var.emails)", "for_each  = toset([])", "A1", "alarms wake nobody"),
+    (f"{MODULES}/database/main.tf", "alarm_actions       = var.alarm_topic_arns", "alarm_actions       = []",
+     "A2", "module.database.aws_cloudwatch_metric_alarm.capacity"),
     ("terraform/environments/production/tests/mocked.tftest.hcl", "approval.requested.v1", "approval.request.v1", "A3", "event_email"),
 ]
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 # IAM knows no resource for these.
 WITHOUT_RESOURCE = {"sqs:ListQueues", "sns:Unsubscribe"}
+# Policies of AWS's own that a role may have: they grow without us, so each is named here, with the roles that need it.
+AWS_POLICIES = {"arn:aws:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy": "start"}
 FARGATE = {
     256: [512, 1024, 2048], 512: range(1024, 4097, 1024), 1024: range(2048, 8193, 1024),
     2048: range(4096, 16385, 1024), 4096: range(8192, 30721, 1024), 8192: range(16384, 61441, 4096),
@@ -102,6 +104,39 @@ def policies(state):
             yield one, one.values[field], of_role
 
 
+def is_everything(resource):
+    """Whether a resource stands for all of its kind: `*`, or an ARN that names none."""
+    parts = resource.split(":", 5)
+    if len(parts) < 6:
+        return "*" in resource
+    # Other services than S3 put the kind before the name: `task/…`, `secret:…`.
+    name = parts[5] if parts[2] == "s3" else re.sub(r"^[a-z-]+[/:]", "", parts[5])
+    first = re.split("[/:]", name)[0]
+    return "*" in parts[2] or (first != "" and set(first) <= {"*", "?"})
+
+
+def check_attachments(state):
+    """Policies that a role has from elsewhere: AWS's own, or ours, which are judged like inline ones."""
+    for kind in ("aws_iam_policy_attachment", "aws_iam_user_policy", "aws_iam_user_policy_attachment", "aws_iam_group_policy",
+                 "aws_iam_group_policy_attachment", "aws_iam_role_policy_attachments_exclusive"):
+        for one in state.of(kind):
+            yield "P2", one, "rights go to roles, each by an attachment of its own"
+    for one in state.of("aws_iam_role"):
+        for arn in listed(one.values.get("managed_policy_arns")):
+            if AWS_POLICIES.get(arn) != one.name:
+                yield "P2", one, f"{arn} is more than it needs"
+        for inline in listed(one.values.get("inline_policy")):
+            if inline.get("policy"):
+                yield "P2", one, "its inline policy is a resource of its own, or nobody judges it"
+    for one in state.of("aws_iam_role_policy_attachment"):
+        arn = one.values["policy_arn"]
+        ours = arn.startswith("arn:aws:iam::") and not arn.startswith("arn:aws:iam::aws:")
+        if ours and not any(other.name == one.name for other in state.of("aws_iam_policy", one.module)):
+            yield "P2", one, f"{arn} is not made here: nobody knows what it allows"
+        if not ours and AWS_POLICIES.get(arn) != one.name:
+            yield "P2", one, f"{arn} is more than it needs"
+
+
 def check_policies(state):
     for one, text, of_role in policies(state):
         version, found = statements(text)
@@ -114,13 +149,19 @@ def check_policies(state):
             actions = listed(statement.get("Action"))
             if effect not in ("Allow", "Deny"):
                 yield "P1", one, f"{sid}: effect {effect}"
-            if of_role:
+            if of_role and effect != "Deny":
                 for action in actions:
                     if "*" in action:
                         yield "P2", one, f"{sid}: {action} is a wildcard"
-                if "*" in listed(statement.get("Resource")) and not set(actions) <= WITHOUT_RESOURCE:
-                    yield "P3", one, f"{sid}: {', '.join(actions)} on every resource"
+                # What is left over of everything is everything that AWS will ever add.
+                for left_over in {"NotAction", "NotResource"} & set(statement):
+                    yield "P2", one, f"{sid}: {left_over} allows whatever it does not name"
+                for resource in listed(statement.get("Resource")):
+                    if is_everything(resource) and not (resource == "*" and set(actions) <= WITHOUT_RESOURCE):
+                        yield "P3", one, f"{sid}: {', '.join(actions)} on every resource ({resource})"
             principal = statement.get("Principal")
+            if one.type != "aws_iam_role" and effect == "Allow" and "NotPrincipal" in statement:
+                yield "P4", one, f"{sid}: NotPrincipal allows whomever it does not name"
             everybody = principal == "*" or (isinstance(principal, dict) and "*" in listed(principal.get("AWS")))
             if everybody and effect == "Allow" and not condition:
                 yield "P4", one, f"{sid}: everybody, without a condition"
@@ -438,7 +479,7 @@ def violations(path, root):
     topology = json.loads((root / "schema/topology.json").read_text())
     pools = json.loads((root / "schema/scaling.json").read_text())["pools"]
     for found in (
-        check_policies(state), check_rights(state, root), check_queues(state, topology), check_topics(state), check_buckets(state, topology),
+        check_policies(state), check_attachments(state), check_rights(state, root), check_queues(state, topology), check_topics(state), check_buckets(state, topology),
         check_tasks(state, known_variables(root), known_roles(root)), check_scaling(state, pools), check_database(state),
         check_edge(state), check_alerts(state, event_types(root)),
     ):
