@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use reelfleet_access::Scope;
 use reelfleet_catalog::assets::Asset;
+use reelfleet_domain::price_budget::{day, fits};
 use reelfleet_domain::price_estimate::{Estimate, Facts, MOST_VIEWS, Media, estimate, used_shown};
 use reelfleet_domain::price_work::Amounts;
 use serde::Deserialize;
@@ -40,13 +41,13 @@ pub(crate) struct Asked {
     known: Known,
 }
 
-/// The estimate of what is asked about.
+/// The estimate of what is asked about, and whether what the tenant may start today holds it.
 pub(crate) async fn ask(
     State(app): State<Arc<App>>,
     caller: Caller,
     Payload(asked): Payload<Asked>,
 ) -> Result<Json<Value>, Problem> {
-    caller.with(Scope::UploadsWrite)?;
+    let principal = caller.with(Scope::UploadsWrite)?;
     let invalid = |detail: &str| Err(Problem::new(Code::InvalidRequest, detail));
     if i64::try_from(asked.size).is_err() || asked.known.duration_ms.is_some_and(|ms| i64::try_from(ms).is_err()) {
         return invalid("no such size or duration");
@@ -54,7 +55,15 @@ pub(crate) async fn ask(
     if asked.known.views > MOST_VIEWS {
         return invalid("nobody has so many views");
     }
-    Ok(Json(of(&app, asked.size, &asked.kind, &asked.known).await?))
+    let mut shown = of(&app, asked.size, &asked.kind, &asked.known).await?;
+    let standing = app.catalog.standing_of(&principal.tenant, day(app.now())).await?;
+    let likely = shown["micros"]["likely"].as_u64().unwrap_or(0);
+    shown["budget"] = json!(standing.budget.map(|micros| json!({
+        "micros": micros,
+        "started_micros": standing.started,
+        "fits": fits(standing.budget, standing.started, likely),
+    })));
+    Ok(Json(shown))
 }
 
 /// The same for an upload that is reserved.

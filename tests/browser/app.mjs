@@ -49,7 +49,14 @@ const title = entry.getByLabel("Title");
 await title.fill("Autumn by the sea");
 await title.blur();
 await eventually(() => parts.arrived.length >= 2, "two parts");
+const price = page.locator(".dock .price");
+await price.locator("summary").getByText(/This file: will cost/).click();
+await price.getByRole("row", { name: /^Processor .* CPU-minutes/ }).waitFor();
+await price.getByRole("row", { name: /^Delivery 0 B/ }).waitFor();
+await price.getByLabel("Views").fill("1000");
+await price.getByRole("row", { name: /^Delivery .* GB/ }).waitFor();
 await ann.look("uploading");
+await price.locator("summary").click();
 const cut = await cutting(network);
 await eventually(() => parts.arrived.length >= cut.arrived + 2, "two more parts");
 const before = { begun: parts.begun.length, arrived: [...parts.arrived] };
@@ -263,9 +270,32 @@ await page.getByRole("button", { name: "Change the budget of default" }).click()
 await page.getByLabel("At most a day").fill("");
 await page.getByRole("button", { name: "Set", exact: true }).click();
 await page.getByRole("row", { name: /default.*anything/ }).waitFor();
+await budget("0.01");
 await page.getByRole("link", { name: "Audit" }).click();
 await page.getByRole("row", { name: /resume.*thumbnail/ }).first().waitFor();
 await ann.look("operations-audit");
+step("is asked before it costs, where there is a budget");
+await ann.go("Library");
+const reserved = [];
+page.on("request", (request) => request.method() === "POST" && new URL(request.url()).pathname === "/v1/uploads" && reserved.push(request));
+const upload = page.getByRole("button", { name: "Upload", exact: true });
+const question = page.getByRole("dialog", { name: "Before it goes up" });
+await ann.choose(upload.first(), film);
+await question.getByText("budget does not hold all of it").waitFor();
+await ann.look("price");
+await question.getByRole("button", { name: "Not now" }).click();
+await question.waitFor({ state: "detached" });
+assert.equal(await page.locator(".dock li").count(), 0, "nothing of it is kept");
+await ann.choose(upload.first(), film);
+await question.getByRole("row", { name: /^Processor/ }).waitFor();
+assert.deepEqual(reserved, [], "nothing was sent before the answer");
+await question.getByRole("button", { name: "Upload" }).click();
+await page.getByRole("button", { name: /^Cancel / }).click();
+await page.getByText("was cancelled").waitFor();
+assert.equal(reserved.length, 1, "once");
+await ann.go("Operations");
+await page.getByRole("link", { name: "Spending" }).click();
+await budget("");
 await ann.go("Users");
 await page.getByText("bob@example.org").waitFor();
 await page.getByRole("button", { name: "Invite" }).click();
@@ -325,6 +355,15 @@ async function framed(code, address) {
   assert.match(stranger.frame({ name: "whole" }).url(), /^chrome-error:/, "the rest of us can't be framed");
   await context.close();
   theirs.close();
+}
+
+/** On the page of spending: what the tenant may start a day. */
+async function budget(amount) {
+  await page.getByRole("button", { name: "Change the budget of default" }).click();
+  const asked = page.getByRole("dialog", { name: "Budget of default" });
+  await asked.getByLabel(/At most a day/).fill(amount);
+  await asked.getByRole("button", { name: "Set" }).click();
+  await page.getByRole("row", { name: amount ? new RegExp(`default .*${amount.replace(".", "\\.")}`) : /default.*anything/ }).waitFor();
 }
 
 /** Cuts the network until the page says so; what had begun and arrived by then. */

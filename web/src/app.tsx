@@ -11,6 +11,7 @@ import { Toasts } from "./parts/toast";
 import { Boundary, Empty, Failure, useTitle } from "./parts/ui";
 import { useNews } from "./news";
 import { realtime, type Connection } from "./realtime/client";
+import { desk } from "./price-desk";
 import { uploader } from "./uploads";
 import { Problem } from "./api/problem";
 
@@ -45,6 +46,7 @@ export function App() {
     return () => {
       realtime.stop();
       uploader.leave();
+      desk.dismiss();
     };
   }, [user?.id]);
 

@@ -6,7 +6,9 @@ import { assets, keys } from "./api/calls";
 import { bytes, roughly } from "./parts/format";
 import { Icon } from "./parts/icon";
 import { Bar, Pill } from "./parts/ui";
+import { Price, useOffer } from "./price";
 import { toast } from "./parts/toast";
+import { desk } from "./price-desk";
 import { choose, dropped, uploader, useUploads } from "./uploads";
 import { words as priceInWords } from "./upload/estimate";
 import type { Item } from "./upload/uploader";
@@ -15,12 +17,17 @@ const MOVING = ["queued", "starting", "sending", "completing"];
 
 export function Dock() {
   const items = useUploads();
+  const offer = useOffer();
   const [open, setOpen] = useState(true);
   const moving = items.filter(({ phase }) => MOVING.includes(phase));
   useLeaveGuard(moving.length > 0);
   const size = moving.reduce((sum, item) => sum + item.size, 0);
   const sent = moving.reduce((sum, item) => sum + item.sent, 0);
   const unfinished = items.filter(({ phase }) => phase === "unfinished").length;
+  const closed = (): void => {
+    uploader.clear();
+    desk.dismiss();
+  };
   const title = moving.length
     ? `Uploading ${moving.length} ${moving.length === 1 ? "file" : "files"} · ${percent(sent, size)} %`
     : unfinished
@@ -29,7 +36,7 @@ export function Dock() {
   return (
     <>
       <DropZone />
-      {items.length > 0 && (
+      {(items.length > 0 || offer) && (
         <section className="dock card" aria-label="Uploads">
           <header>
             <h2 className="grow clip">{title}</h2>
@@ -43,11 +50,12 @@ export function Dock() {
               <Icon name={open ? "down" : "up"} />
             </button>
             {items.every(({ phase }) => phase === "done") && (
-              <button type="button" className="button small icon-only plain" aria-label="Close" onClick={() => uploader.clear()}>
+              <button type="button" className="button small icon-only plain" aria-label="Close" onClick={closed}>
                 <Icon name="close" />
               </button>
             )}
           </header>
+          <Price open={open} />
           {open ? (
             <ul>
               {items.map((item) => (
@@ -201,7 +209,7 @@ function DropZone() {
       setOver(false);
       if (!event.dataTransfer || !files(event)) return;
       event.preventDefault();
-      void dropped(event.dataTransfer).then((given) => uploader.add(given));
+      void dropped(event.dataTransfer).then((given) => desk.offer(given));
     };
     const listeners = { dragenter: enter, dragleave: leave, dragover: hold, drop } as const;
     for (const [name, listener] of Object.entries(listeners)) addEventListener(name, listener as EventListener);

@@ -10,7 +10,8 @@ import { Icon } from "../parts/icon";
 import { Tile } from "../parts/tile";
 import { toast } from "../parts/toast";
 import { Bar, Empty, Failure, Modal, Pill, Time, useRested, useTitle } from "../parts/ui";
-import { choose, uploader } from "../uploads";
+import { desk } from "../price-desk";
+import { choose } from "../uploads";
 
 const FILTERS = [
   ["", "All"],
@@ -39,7 +40,7 @@ function keptView(): View {
 }
 
 export async function upload(): Promise<void> {
-  await uploader.add(await choose());
+  await desk.offer(await choose());
 }
 
 export function Library() {
