@@ -16,6 +16,11 @@ pub struct Endpoint {
     _data: tempfile::TempDir,
 }
 
+/// Of the cluster, and of its secret.
+const ARNS: [&str; 2] =
+    ["arn:aws:rds:us-east-1:000000000000:reelfleet", "arn:aws:secretsmanager:us-east-1:000000000000:reelfleet"];
+const DATABASE: &str = "reelfleet";
+
 /// A cluster on a Unix socket.
 pub struct Postgres {
     pub url: String,
@@ -60,6 +65,18 @@ impl Endpoint {
     }
 
     pub fn catalog(&self) -> Catalog {
+        let [resource, secret] = ARNS.map(str::to_owned);
+        Catalog::new(self.client(), resource, secret, Some(DATABASE.into()))
+    }
+
+    /// One statement that the catalog has no words for.
+    pub async fn execute(&self, sql: &str) {
+        let [resource, secret] = ARNS;
+        let call = self.client().execute_statement().database(DATABASE).resource_arn(resource).secret_arn(secret);
+        call.sql(sql).send().await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    fn client(&self) -> Client {
         let config = aws_sdk_rdsdata::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
@@ -67,8 +84,7 @@ impl Endpoint {
             .endpoint_url(&self.url)
             .retry_config(aws_config::retry::RetryConfig::disabled())
             .build();
-        let arn = |kind: &str| format!("arn:aws:{kind}:us-east-1:000000000000:reelfleet");
-        Catalog::new(Client::from_conf(config), arn("rds"), arn("secretsmanager"), Some("reelfleet".into()))
+        Client::from_conf(config)
     }
 }
 

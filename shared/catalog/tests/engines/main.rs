@@ -22,6 +22,7 @@ mod remaking;
 mod scaling;
 mod storm;
 mod story;
+mod upgrades;
 mod usage;
 mod webhooks;
 
