@@ -40,7 +40,7 @@ scripts/web.sh test
 
 step 'unit tests, both database engines, the pipeline'
 # All of them, whatever fails: one run tells everything.
-cargo nextest run --locked --workspace --no-fail-fast --test-threads $(($(nproc) + 1))
+cargo nextest run --locked --workspace --no-fail-fast --test-threads $(($(nproc) + 2))
 
 scripts/terraform.sh all >"$logs/terraform" 2>&1 &
 terraform=$!
