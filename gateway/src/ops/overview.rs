@@ -303,10 +303,10 @@ mod tests {
         assert_eq!((there.at_queue("express", Some("transcoder")), there.in_pool("backfill")), (2, 3));
         assert_eq!((there.at_queue("metadata", None), there.at_queue("janitor", None)), (1, 0));
         let bounds = &POOLS["transcoder"];
-        let shown = pool("transcoder", bounds, 2, None, &[]);
+        let shown = pool("transcoder", bounds, (bounds.min, bounds.max), 2, None, &[]);
         assert_eq!((&shown["workers"], &shown["desired"]), (&json!(2), &Value::Null), "nobody decided anything");
         let asked = Desired { pool: "transcoder".into(), workers: Some(4), by: "ann".into(), at: 0 };
-        let shown = pool("transcoder", bounds, 2, Some(&asked), &[]);
+        let shown = pool("transcoder", bounds, (bounds.min, bounds.max), 2, Some(&asked), &[]);
         assert_eq!((&shown["workers"], &shown["desired"]), (&json!(2), &json!(4)));
     }
 

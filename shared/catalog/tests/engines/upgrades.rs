@@ -25,7 +25,7 @@ async fn upgraded(endpoint: &Endpoint) {
         ("transcoder", Some(2), "ann@box")
     );
     assert_eq!(catalog.paused().await.unwrap()[0].queue, "backfill");
-    let audit = catalog.audit_in(None, None, 10).await.unwrap();
+    let audit = catalog.audit_in(None, None, None, 10).await.unwrap();
     assert!(audit.iter().any(|entry| entry.what == "scale" && entry.subject == "transcoder"), "{audit:?}");
     assert!(!catalog.speeds().await.unwrap().is_empty(), "what was measured is not measured again");
     let id = ROWS.split('\'').find(|text| text.starts_with("ast_")).unwrap().parse().unwrap();
