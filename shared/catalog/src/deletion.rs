@@ -142,15 +142,18 @@ impl Catalog {
         rows.first().map(deletion_from).transpose()
     }
 
-    /// Deletions whose time has come: not swept yet, or swept for the first time before `again`.
+    /// Deletions whose time has come: not swept yet, or swept for the first time before `again` and no lease that was
+    /// called off with them lasts any more. Whoever held one writes until its end, and can't extend it.
     pub async fn due_deletions(&self, now: i64, again: i64, limit: i64) -> Result<Vec<Deletion>, CatalogError> {
         let sql = concat!(
             "SELECT ",
             columns!(),
-            " FROM deletion WHERE done_at IS NULL AND purge_at <= :now AND (swept_at IS NULL OR swept_at < :again) \
+            " FROM deletion WHERE done_at IS NULL AND purge_at <= :now AND (swept_at IS NULL OR (swept_at < :again AND NOT EXISTS \
+             (SELECT 1 FROM task WHERE task.asset_id = deletion.asset_id AND task.state = 'cancelled' AND task.lease_until >= :over))) \
              ORDER BY purge_at LIMIT :limit"
         );
-        let statement = Statement::new(sql).int("now", now).int("again", again).int("limit", limit);
+        let over = now.saturating_sub(self.takeover_grace_ms);
+        let statement = Statement::new(sql).int("now", now).int("again", again).int("over", over).int("limit", limit);
         self.read(statement).await?.iter().map(deletion_from).collect()
     }
 

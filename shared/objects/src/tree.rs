@@ -10,7 +10,6 @@ use percent_encoding::percent_decode_str;
 use reelfleet_telemetry::BatchShortfall;
 
 use crate::error::{ObjectError, bare, quoted};
-use crate::read::head;
 
 /// One entry of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +45,18 @@ pub struct VersionsPage {
     /// By key, the newest of a key first.
     pub versions: Vec<ListedVersion>,
     /// Key and version id after which the next page begins; none at the end.
-    pub next: Option<(String, Option<String>)>,
+    pub next: Option<After>,
+}
+
+/// Key and version id after which a page begins.
+type After = (String, Option<String>);
+
+/// A version of one key, or a delete marker.
+struct Version {
+    /// `null` where the bucket had no versions.
+    id: Option<String>,
+    etag: String,
+    is_marker: bool,
 }
 
 /// The objects of one bucket. Cheap to clone.
@@ -114,7 +124,7 @@ impl ObjectTree {
     }
 
     /// Up to 1,000 versions of all objects after a key and version. Where the bucket has no versions, its objects.
-    pub async fn versions_page(&self, after: Option<&(String, Option<String>)>) -> Result<VersionsPage, ObjectError> {
+    pub async fn versions_page(&self, after: Option<&After>) -> Result<VersionsPage, ObjectError> {
         let answer = self
             .client
             .list_object_versions()
@@ -184,37 +194,60 @@ impl ObjectTree {
     /// Deletes every version and delete marker of exactly this key, and says how many.
     pub async fn delete_versions(&self, key: &str) -> Result<u64, ObjectError> {
         let mut deleted = 0;
-        let (mut key_marker, mut version_marker) = (None, None);
+        let mut after = None;
         loop {
-            let page = self
-                .client
-                .list_object_versions()
-                .bucket(&self.bucket)
-                .prefix(key)
-                .set_key_marker(key_marker)
-                .set_version_id_marker(version_marker)
-                .send()
-                .await
-                .map_err(|error| ObjectError::of("ListObjectVersions", &self.bucket, key, error))?;
-            let versions =
-                page.versions.unwrap_or_default().into_iter().map(|version| (version.key, version.version_id));
-            let markers =
-                page.delete_markers.unwrap_or_default().into_iter().map(|marker| (marker.key, marker.version_id));
-            let ids: Vec<(String, Option<String>)> = versions
-                .chain(markers)
-                .filter_map(|(own, version)| Some((own?, version)))
-                .filter(|(own, _)| own == key)
-                .collect();
-            if !ids.is_empty() {
+            let (versions, next) = self.versions_of(key, after).await?;
+            if !versions.is_empty() {
+                let ids = versions.into_iter().map(|version| (key.to_owned(), version.id)).collect();
                 deleted += self.delete_batch(key, ids, deleted).await?;
             }
-            // Keys come in order: once past ours there is nothing more of it.
-            let past = page.next_key_marker.as_deref().is_some_and(|next| next != key);
-            if past || page.is_truncated != Some(true) {
+            if next.is_none() {
                 return Ok(deleted);
             }
-            (key_marker, version_marker) = (page.next_key_marker, page.next_version_id_marker);
+            after = next;
         }
+    }
+
+    /// Whether there is any version or delete marker of exactly this key.
+    pub async fn has_versions(&self, key: &str) -> Result<bool, ObjectError> {
+        let mut after = None;
+        loop {
+            let (versions, next) = self.versions_of(key, after).await?;
+            if !versions.is_empty() || next.is_none() {
+                return Ok(!versions.is_empty());
+            }
+            after = next;
+        }
+    }
+
+    /// A page of the versions and delete markers of exactly this key, and where the next begins.
+    async fn versions_of(&self, key: &str, after: Option<After>) -> Result<(Vec<Version>, Option<After>), ObjectError> {
+        let (key_marker, version_marker) = after.unzip();
+        let page = self
+            .client
+            .list_object_versions()
+            .bucket(&self.bucket)
+            .prefix(key)
+            .set_key_marker(key_marker)
+            .set_version_id_marker(version_marker.flatten())
+            .send()
+            .await
+            .map_err(|error| ObjectError::of("ListObjectVersions", &self.bucket, key, error))?;
+        let versions = page.versions.unwrap_or_default().into_iter().map(|version| {
+            (version.key, Version { id: version.version_id, etag: bare(version.e_tag), is_marker: false })
+        });
+        let markers = page
+            .delete_markers
+            .unwrap_or_default()
+            .into_iter()
+            .map(|marker| (marker.key, Version { id: marker.version_id, etag: String::new(), is_marker: true }));
+        let own = versions.chain(markers).filter(|(own, _)| own.as_deref() == Some(key)).map(|(_, version)| version);
+        // Keys come in order: once past ours there is nothing more of it.
+        let next = match (page.is_truncated, page.next_key_marker) {
+            (Some(true), Some(next)) if next == key => Some((next, page.next_version_id_marker)),
+            _ => None,
+        };
+        Ok((own.collect(), next))
     }
 
     /// Deletes exactly this object: the version, or where there are no versions the bytes with this ETag. Says whether it
@@ -236,12 +269,22 @@ impl ObjectTree {
         }
     }
 
-    /// Whether exactly this object is not there (any more).
+    /// Whether exactly this object is not there (any more). It is listed, not read: what is in quarantine can be deleted.
     pub async fn is_gone(&self, key: &str, version: Option<&str>, etag: &str) -> Result<bool, ObjectError> {
-        match head(&self.client, &self.bucket, key, version).await {
-            Ok(found) => Ok(version.is_none() && found.etag != etag),
-            Err(ObjectError::Gone { .. }) => Ok(true),
-            Err(error) => Err(error),
+        let mut after = None;
+        loop {
+            let (own, next) = self.versions_of(key, after).await?;
+            let is_it = |one: &Version| match version {
+                Some(version) => one.id.as_deref() == Some(version),
+                None => one.etag == etag && one.id.as_deref().is_none_or(|id| id == "null"),
+            };
+            if own.iter().any(|one| !one.is_marker && is_it(one)) {
+                return Ok(false);
+            }
+            if next.is_none() {
+                return Ok(true);
+            }
+            after = next;
         }
     }
 
@@ -348,6 +391,62 @@ mod tests {
         let requests = server.requests().await;
         assert!(requests[1].line.contains("key-marker=a%2B%20b%01"), "{}", requests[1].line);
         assert!(requests[1].line.contains("version-id-marker=v1"));
+    }
+
+    #[tokio::test]
+    async fn every_version_and_marker_of_a_key_goes_page_by_page_and_no_neighbour() {
+        let first = "<ListVersionsResult><IsTruncated>true</IsTruncated><NextKeyMarker>in/a</NextKeyMarker>\
+            <NextVersionIdMarker>v2</NextVersionIdMarker><Version><Key>in/a</Key><VersionId>v3</VersionId></Version>\
+            <DeleteMarker><Key>in/a</Key><VersionId>v2</VersionId></DeleteMarker></ListVersionsResult>";
+        let second = "<ListVersionsResult><IsTruncated>true</IsTruncated><NextKeyMarker>in/a.srt</NextKeyMarker>\
+            <Version><Key>in/a</Key><VersionId>v1</VersionId></Version>\
+            <Version><Key>in/a.srt</Key><VersionId>w1</VersionId></Version></ListVersionsResult>";
+        let two = "<DeleteResult><Deleted><Key>in/a</Key></Deleted><Deleted><Key>in/a</Key></Deleted></DeleteResult>";
+        let one = "<DeleteResult><Deleted><Key>in/a</Key></Deleted></DeleteResult>";
+        let answers = [first, two, second, one].map(|body| Answer::whole(body.as_bytes()));
+        let server = Server::start(answers.into()).await;
+        assert_eq!(ObjectTree::new(server.client(), "b").delete_versions("in/a").await.unwrap(), 3);
+        let requests = server.requests().await;
+        assert_eq!(requests.len(), 4, "past the key there is nothing to ask for");
+        let line = &requests[2].line;
+        assert!(line.contains("key-marker=in%2Fa") && line.contains("version-id-marker=v2"), "{line}");
+        let body = |n: usize| String::from_utf8_lossy(&requests[n].body).into_owned();
+        assert!(body(1).contains("v3") && body(1).contains("v2"), "{}", body(1));
+        assert!(body(3).contains("v1") && !body(3).contains("w1"), "{}", body(3));
+    }
+
+    #[tokio::test]
+    async fn versions_that_are_not_confirmed_as_deleted_are_an_error() {
+        let listed =
+            "<ListVersionsResult><Version><Key>k</Key><VersionId>v1</VersionId></Version></ListVersionsResult>";
+        let answers = [listed, "<DeleteResult></DeleteResult>"].map(|body| Answer::whole(body.as_bytes()));
+        let server = Server::start(answers.into()).await;
+        let error = ObjectTree::new(server.client(), "b").delete_versions("k").await.unwrap_err();
+        assert!(matches!(error, ObjectError::Partial { deleted: 0, failed: 1, .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_delete_marker_is_something_left_and_a_neighbour_is_nothing() {
+        let marker = "<ListVersionsResult><DeleteMarker><Key>k</Key><VersionId>v2</VersionId></DeleteMarker></ListVersionsResult>";
+        let other =
+            "<ListVersionsResult><Version><Key>k2</Key><VersionId>v1</VersionId></Version></ListVersionsResult>";
+        let server = Server::start([marker, other].map(|body| Answer::whole(body.as_bytes())).into()).await;
+        let tree = ObjectTree::new(server.client(), "b");
+        assert!(tree.has_versions("k").await.unwrap());
+        assert!(!tree.has_versions("k").await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_object_is_told_from_what_replaced_it() {
+        let listed = "<ListVersionsResult><DeleteMarker><Key>k</Key><VersionId>v3</VersionId></DeleteMarker>\
+            <Version><Key>k</Key><VersionId>v2</VersionId><ETag>\"e\"</ETag></Version>\
+            <Version><Key>k</Key><VersionId>null</VersionId><ETag>\"old\"</ETag></Version></ListVersionsResult>";
+        let cases = [(Some("v2"), "e", false), (Some("v1"), "e", true), (Some("v3"), "", true), (None, "old", false)];
+        for (version, etag, gone) in cases.into_iter().chain([(None, "e", true)]) {
+            let server = Server::start(vec![Answer::whole(listed.as_bytes())]).await;
+            let tree = ObjectTree::new(server.client(), "b");
+            assert_eq!(tree.is_gone("k", version, etag).await.unwrap(), gone, "{version:?} {etag}");
+        }
     }
 
     #[tokio::test]

@@ -4,8 +4,8 @@
 //! - nothing is touched before its time to restore is over, and nothing is restored once this has begun;
 //! - only what is the asset's own goes: its outputs by their prefix; of its source every version of a key that we made,
 //!   else the very version (or the very bytes, by ETag) that it was made from;
-//! - the second sweep comes after the longest task and the longest link, so that whoever wrote late is found; only when a
-//!   listing after it is empty does the asset count as deleted.
+//! - the second sweep comes after the longest task and the longest link, and after every lease that was called off, so that
+//!   whoever wrote late is found; only when a listing after it is empty does the asset count as deleted.
 
 use std::time::Duration;
 
@@ -117,6 +117,9 @@ impl Janitor {
             return Ok(false);
         }
         let tree = ObjectTree::new(self.context.clients.s3.clone(), &asset.bucket);
+        if asset.upload_id.is_some() {
+            return Ok(!tree.has_versions(&asset.key).await?);
+        }
         tree.is_gone(&asset.key, asset.version_id.as_deref(), &asset.etag).await
     }
 }

@@ -62,6 +62,7 @@ async fn restored(catalog: &Catalog, film: &Landed, marked: &Asset) {
 async fn purged(catalog: &Catalog, film: &Landed) {
     assert!(!catalog.purge_now(NOW, &film.asset).await.unwrap(), "nothing is marked");
     let live = asset(catalog, film).await;
+    lease(catalog, NOW, &film.probe).await;
     catalog.mark_deleted(&step(NOW), &live, "ann", NOW + GRACE, &[]).await.unwrap();
     let due = async |now, again| {
         let due = catalog.due_deletions(now, again, 10).await.unwrap();
@@ -77,10 +78,12 @@ async fn purged(catalog: &Catalog, film: &Landed) {
     let marked = asset(catalog, film).await;
     assert!(catalog.restore(&step(NOW - 1), &marked, &deletion, &[]).await.unwrap_err().is_conflict(), "it has begun");
     catalog.purge_swept(NOW, &film.asset, "{\"sweeps\":1}").await.unwrap();
-    assert_eq!(due(NOW + 1, NOW).await, 0, "the second sweep waits");
-    assert_eq!(due(NOW + 2, NOW + 1).await, 1);
+    let over = NOW + LEASE_MS + reelfleet_domain::retry::TAKEOVER_GRACE_MS;
+    assert_eq!(due(over + 1, NOW).await, 0, "the second sweep waits");
+    assert_eq!(due(over, NOW + 1).await, 0, "whoever was at work may write until its lease is over");
+    assert_eq!(due(over + 1, NOW + 1).await, 1);
     catalog.deleted(&step(NOW), &marked, "{\"sweeps\":2}", &[emission(film.asset, NOW)]).await.unwrap();
-    assert_eq!(due(NOW + 2, NOW + 1).await, 0);
+    assert_eq!(due(over + 1, NOW + 1).await, 0);
     let tomb = asset(catalog, film).await;
     assert_eq!(tomb.state, AssetState::Deleted);
     let proof = catalog.deletion(&film.asset).await.unwrap().unwrap().proof;
