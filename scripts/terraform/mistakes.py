@@ -143,6 +143,13 @@ POLICY = [
      "C1", "* by plain HTTP"),
     (f"{MODULES}/edge/cloudfront.tf", "      trusted_key_groups     = [ordered_cache_behavior.value.id]\n", "", "C2", "/out/* for everybody"),
     (f"{MODULES}/edge/cloudfront.tf", "web_acl_id      = aws_wafv2_web_acl.public.arn", 'web_acl_id      = ""', "C3", "no firewall"),
+    (f"{MODULES}/edge/cloudfront.tf", '''      allowed_methods        = ["GET", "HEAD"]
+      cached_methods         = ["GET", "HEAD"]
+      cache_policy_id        = aws_cloudfront_cache_policy.playback.id
+''', '''      allowed_methods        = ["GET", "HEAD"]
+      cached_methods         = ["GET", "HEAD"]
+      cache_policy_id        = "658327ea-f89d-4fab-a63d-7e88639e58f6"
+''', "C4", "/out/* is kept for more than 60 s"),
     (f"{MODULES}/edge/main.tf", "  prefix_list_id    = data.aws_ec2_managed_prefix_list.cloudfront.id", '  cidr_ipv4         = "0.0.0.0/0"',
      "N1", "aws_vpc_security_group_ingress_rule.balancer"),
     (f"{MODULES}/key/main.tf", "enable_key_rotation     = true", "enable_key_rotation     = false", "K1", "aws_kms_key"),

@@ -26,6 +26,10 @@ SECRET = re.compile(r"SECRET|PASSWORD|TOKEN|SMTP_URL")
 # An upload of the API can be resumed, and the janitor waits, for so many days.
 UPLOAD_DAYS = 7
 PUBLIC = {"0.0.0.0/0", "::/0"}
+# So long may a deleted asset be seen at the edge, where nothing is invalidated.
+EDGE_SECONDS = 60
+# CloudFront's own policy that keeps nothing.
+CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
 
 
 # What a worker's own code calls or uses, and what its role must allow for it. What every process does besides (rows, outbox,
@@ -424,6 +428,10 @@ def check_database(state):
 
 
 def check_edge(state):
+    bounded = {CACHING_DISABLED} | {
+        one.values["id"] for one in state.of("aws_cloudfront_cache_policy")
+        if max(one.values[name] for name in ("min_ttl", "default_ttl", "max_ttl")) <= EDGE_SECONDS
+    }
     for one in state.of("aws_cloudfront_distribution"):
         behaviours = one.values["default_cache_behavior"] + one.values["ordered_cache_behavior"]
         for behaviour in behaviours:
@@ -432,6 +440,8 @@ def check_edge(state):
                 yield "C1", one, f"{path} by plain HTTP"
             if behaviour["target_origin_id"] == "outputs" and not behaviour.get("trusted_key_groups"):
                 yield "C2", one, f"{path} for everybody"
+            if behaviour["cache_policy_id"] not in bounded:
+                yield "C4", one, f"{path} is kept for more than {EDGE_SECONDS} s: a deleted asset would still be seen"
         for origin in one.values["origin"]:
             if origin["origin_id"] == "outputs" and not origin.get("origin_access_control_id"):
                 yield "C2", one, "the bucket would have to be public"

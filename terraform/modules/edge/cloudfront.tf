@@ -1,6 +1,6 @@
 resource "aws_cloudfront_cache_policy" "playback" {
   name        = "${var.prefix}-playback"
-  comment     = "As the gateway says, for ${var.edge_cache_seconds} s at most"
+  comment     = "As the origin says, for ${var.edge_cache_seconds} s at most"
   min_ttl     = 0
   default_ttl = 0
   max_ttl     = var.edge_cache_seconds
@@ -95,6 +95,7 @@ resource "aws_cloudfront_distribution" "public" {
     }
   }
 
+  # The bucket itself. What has expired is asked for again by its ETag: bytes that are still there don't travel twice.
   dynamic "ordered_cache_behavior" {
     for_each = aws_cloudfront_key_group.media
     content {
@@ -103,7 +104,7 @@ resource "aws_cloudfront_distribution" "public" {
       viewer_protocol_policy = "redirect-to-https"
       allowed_methods        = ["GET", "HEAD"]
       cached_methods         = ["GET", "HEAD"]
-      cache_policy_id        = local.caching_optimized
+      cache_policy_id        = aws_cloudfront_cache_policy.playback.id
       trusted_key_groups     = [ordered_cache_behavior.value.id]
       compress               = true
     }

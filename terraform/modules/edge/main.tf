@@ -4,8 +4,9 @@
 # path, the gateway checks it, and CloudFront keeps what the gateway says may be kept, for `edge_cache_seconds` at most,
 # since so long a deleted asset may still be seen. `/v1/realtime` and `/v1/events` go straight to the notifier.
 #
-# `out/*` is the bucket itself by Origin Access Control for whoever holds signed cookies. The gateway issues none: it is
-# there for an application of one's own that signs them, and only if `media_public_key` is given.
+# `out/*` is the bucket itself by Origin Access Control for whoever holds signed cookies, kept as long and no longer. The
+# gateway issues none: it is there for an application of one's own that signs them, and only if `media_public_key` is
+# given. Nothing is invalidated: docs/adr/0022-deleted-at-the-edge.md says why.
 
 terraform {
   required_providers {
@@ -19,11 +20,10 @@ terraform {
 
 locals {
   # Managed policies by their constant ids.
-  caching_disabled  = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
-  caching_optimized = "658327ea-f89d-4fab-a63d-7e88639e58f6"
-  all_viewer        = "216adef6-5c7f-47e4-b989-5492eafa07d3"
-  signed            = var.media_public_key == null ? [] : [var.media_public_key]
-  origin_name       = "origin.${var.domain}"
+  caching_disabled = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
+  all_viewer       = "216adef6-5c7f-47e4-b989-5492eafa07d3"
+  signed           = var.media_public_key == null ? [] : [var.media_public_key]
+  origin_name      = "origin.${var.domain}"
   proofs = {
     for name in [var.domain, local.origin_name] :
     name => [for proof in aws_acm_certificate.origin.domain_validation_options : proof if proof.domain_name == name][0]

@@ -64,6 +64,11 @@ variable "edge_cache_seconds" {
   description = "How long CloudFront keeps playlists, segments and pictures, and so how long after its deletion an asset may be seen."
   type        = number
   default     = 60
+
+  validation {
+    condition     = var.edge_cache_seconds >= 0 && var.edge_cache_seconds <= 60
+    error_message = "0 to 60: nothing at the edge is invalidated, so this is how long a deleted asset may still be seen."
+  }
 }
 
 variable "rate_limit" {
