@@ -2,7 +2,7 @@
 //!
 //! Guarantees: only the owner, or an administrator of the tenant, edits; of two edits of the same edition one is refused;
 //! the original is handed out by a link of 15 minutes that names the file as its owner does, and to nobody once it is in
-//! quarantine.
+//! quarantine; what has expired or was overwritten is said to be gone, never linked to.
 
 use std::sync::Arc;
 
@@ -11,11 +11,12 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use reelfleet_access::Scope;
+use reelfleet_catalog::assets::Asset;
 use reelfleet_catalog::details::{Details, Visibility};
 use reelfleet_domain::AssetState;
 use reelfleet_domain::approval::OnReject;
 use reelfleet_messages::event::ReasonCode;
-use reelfleet_objects::MAX_EXPIRY;
+use reelfleet_objects::{MAX_EXPIRY, ObjectError, head};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -167,6 +168,9 @@ pub(crate) async fn original(
     {
         return Err(Problem::new(Code::Quarantined, "reviewers rejected it"));
     }
+    if !original_is_there(&app, &asset).await? {
+        return Err(Problem::new(Code::OriginalGone, "it has expired, or was removed or replaced in its bucket"));
+    }
     let disposition = disposition(&asset.name);
     let version = asset.version_id.as_deref();
     let signed = app.presigner.get(&asset.bucket, &asset.key, version, None, Some(&disposition), MAX_EXPIRY).await?;
@@ -178,6 +182,15 @@ pub(crate) async fn original(
         "expires_at": rfc3339(app.now().saturating_add(lives_ms)),
     });
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(link)).into_response())
+}
+
+/// Whether the very bytes that the asset was made from are still in their bucket.
+pub(crate) async fn original_is_there(app: &App, asset: &Asset) -> Result<bool, ObjectError> {
+    match head(&app.context.clients.s3, &asset.bucket, &asset.key, asset.version_id.as_deref()).await {
+        Ok(found) => Ok(found.etag == asset.etag),
+        Err(ObjectError::Gone { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// To be saved under its name (RFC 6266; the name in the form of RFC 8187).

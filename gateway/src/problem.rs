@@ -56,6 +56,7 @@ codes! {
     ReviewLinkOver = 410 "review_link_over" "The link is over";
     UploadExpired = 410 "upload_expired" "The upload has expired";
     AssetGone = 410 "asset_gone" "The asset has been deleted";
+    OriginalGone = 410 "original_gone" "The original is not kept any more";
     EditedMeanwhile = 412 "edited_meanwhile" "Somebody else has edited it since";
     ReviewChanged = 412 "review_changed" "The review has changed since";
     BodyTooLarge = 413 "body_too_large" "The request is too large";

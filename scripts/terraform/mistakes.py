@@ -48,6 +48,8 @@ REFUSED = [
     (PRODUCTION, 'network_profile = "private"', 'network_profile = "privat"', "public or private."),
     (f"{MODULES}/backbone/main.tf", "  quarantine_days    = var.quarantine_days\n",
      "  quarantine_days    = var.quarantine_days\n  unfinished_days    = 7\n", "can be resumed for 7 days"),
+    ("terraform/environments/production/tests/mocked.tftest.hcl", "original_days      = 90", "original_days      = 3",
+     "a review may take 7"),
 ]
 ASSERTED = [
     (f"{MODULES}/fleet/workers.tf", "=${var.tenant}", ":${var.tenant}", "Not the form that the fleet reads"),
@@ -112,6 +114,10 @@ POLICY = [
      "B3", 'aws_s3_bucket.bucket["uploads"]'),
     (f"{MODULES}/buckets/main.tf", '"AES256" : "aws:kms"', '"AES256" : "AES256"', "B4", 'aws_s3_bucket.bucket["outputs"]'),
     (f"{MODULES}/buckets/main.tf", "events    = var.events", 'events    = ["s3:ObjectCreated:Put"]', "B5", "aws_s3_bucket_notification"),
+    (f"{MODULES}/buckets/main.tf", 'each.key == "uploads" && var.original_days != null', "var.original_days != null",
+     "B7", 'aws_s3_bucket.bucket["outputs"]'),
+    (f"{MODULES}/buckets/main.tf", '["s3:GetObject", "s3:GetObjectVersion"]\n    Resource  = "${aws', '["s3:GetObject"]\n    Resource  = "${aws',
+     "B6", 'aws_s3_bucket_policy.bucket["uploads"]'),
     (PRODUCTION, "cpu = 4096, memory = 8192, min = 0, max = 500", "cpu = 4096, memory = 4096, min = 0, max = 500", "T1", 'worker["transcoder"].aws_ecs_task_definition'),
     (f"{MODULES}/worker/main.tf", "readonlyRootFilesystem = true", "readonlyRootFilesystem = false",
      "T2", 'worker["intake"].aws_ecs_task_definition'),

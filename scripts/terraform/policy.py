@@ -43,8 +43,10 @@ CALLS = {
     r"\.put_object_tagging\(": {"s3:PutObjectTagging", "s3:PutObjectVersionTagging"},
     r"\.get_object\(|\.head_object\(|\bRangedReader\b|\bfetch\(|\bhead\(": {"s3:GetObject"},
     r"\bObjectWriter\b": {"s3:PutObject"}, r"\bversions_page\(": {"s3:ListBucketVersions"},
-    r"\.delete_prefix\(|\.delete_keys\(|\.delete_exactly\(": {"s3:DeleteObject", "s3:ListBucket"},
+    r"\.delete_prefix\(|\.delete_keys\(": {"s3:DeleteObject", "s3:ListBucket"},
+    r"\.delete_exactly\(": {"s3:DeleteObject", "s3:DeleteObjectVersion", "s3:ListBucketVersions"},
     r"\.delete_versions\(": {"s3:DeleteObjectVersion", "s3:ListBucketVersions"},
+    r"\.has_versions\(|\.is_gone\(": {"s3:ListBucketVersions"},
     r"\.list_page\(": {"s3:ListBucket"}, r"\bMultipart\b": {"s3:AbortMultipartUpload", "s3:ListBucketMultipartUploads"},
     r"\bservices::scale\(": {
         "application-autoscaling:RegisterScalableTarget", "ecs:DescribeServices", "ecs:UpdateService",
@@ -264,7 +266,25 @@ def check_topics(state):
             yield "E1", one, f"{service} can't use the key: nothing that lands would be told"
 
 
-def check_buckets(state, topology):
+def quarantine(root):
+    """The tag of what reviewers rejected, as the janitor sets it."""
+    found = re.search(r'QUARANTINE: [^=]*= \("([^"]+)", "([^"]+)"\)', (root / "workers/janitor/src/reviews.rs").read_text())
+    return {f"s3:ExistingObjectTag/{found[1]}": found[2]}
+
+
+def closes_quarantine(statement, tag):
+    condition = statement.get("Condition", {})
+    # Any other condition would have to hold too: it lets through what it does not name.
+    others = set(condition) - {"StringEquals", "ArnNotLike"} or set(condition.get("ArnNotLike", {})) - {"aws:PrincipalArn"}
+    return (
+        statement.get("Effect") == "Deny" and statement.get("Principal") == "*" and not others
+        and {"s3:GetObject", "s3:GetObjectVersion"} <= set(listed(statement.get("Action")))
+        and all(one.endswith("/*") for one in listed(statement.get("Resource")))
+        and condition.get("StringEquals") == tag and "*" not in listed(condition.get("ArnNotLike", {}).get("aws:PrincipalArn"))
+    )
+
+
+def check_buckets(state, topology, tag):
     buckets = state.of("aws_s3_bucket")
 
     def role(one):
@@ -285,6 +305,12 @@ def check_buckets(state, topology):
         ]
         if not days or min(days) <= UPLOAD_DAYS:
             yield "B3", bucket, f"unfinished uploads end after {days} days; not at all, or before they may be resumed"
+        expire = [rule["id"] for rule in rules if any(one.get("days") for one in rule.get("expiration", []))]
+        if role(bucket) == "outputs" and expire:
+            yield "B7", bucket, f"what is played would expire by the rules {expire}"
+        old = [rule for rule in rules if rule.get("noncurrent_version_expiration")]
+        if role(bucket) == "uploads" and not old:
+            yield "B7", bucket, "what has expired or was replaced would be kept, and paid, for ever"
         encryptions = [
             by for one in about("aws_s3_bucket_server_side_encryption_configuration") for rule in one.values["rule"]
             for by in rule["apply_server_side_encryption_by_default"]
@@ -293,6 +319,9 @@ def check_buckets(state, topology):
             yield "B4", bucket, "not encrypted by our key"
         if not about("aws_s3_bucket_policy"):
             yield "P6", bucket, "no policy"
+        for one in about("aws_s3_bucket_policy") if role(bucket) == "uploads" else []:
+            if not any(closes_quarantine(statement, tag) for statement in statements(one.values["policy"])[1]):
+                yield "B6", one, "what reviewers rejected into quarantine can be read"
     versioned = state.of("aws_s3_bucket_versioning")
     for one in versioned:
         if one.values["versioning_configuration"][0]["status"] != "Enabled":
@@ -489,7 +518,7 @@ def violations(path, root):
     topology = json.loads((root / "schema/topology.json").read_text())
     pools = json.loads((root / "schema/scaling.json").read_text())["pools"]
     for found in (
-        check_policies(state), check_attachments(state), check_rights(state, root), check_queues(state, topology), check_topics(state), check_buckets(state, topology),
+        check_policies(state), check_attachments(state), check_rights(state, root), check_queues(state, topology), check_topics(state), check_buckets(state, topology, quarantine(root)),
         check_tasks(state, known_variables(root), known_roles(root)), check_scaling(state, pools), check_database(state),
         check_edge(state), check_alerts(state, event_types(root)),
     ):

@@ -48,6 +48,7 @@ pub async fn keep_their_word(clients: &Clients, events: &mut Events, film: &Path
     assert_eq!(status, StatusCode::OK);
     assert_eq!(stranger(open.clone()).await.0, StatusCode::NOT_FOUND);
     assert_eq!(stranger(list()).await.1["assets"], json!([]));
+    original_expired(clients, &asset).await;
 }
 
 async fn edited(clients: &Clients, url: &str) {
@@ -131,4 +132,18 @@ async fn original(clients: &Clients, url: &str, film: &Path) {
     let named = answer.headers()["content-disposition"].to_str().unwrap().to_owned();
     assert_eq!(named, "attachment; filename*=UTF-8''%C3%9Cber%20den%20Wolken");
     assert_eq!(answer.bytes().await.unwrap(), std::fs::read(film).unwrap());
+}
+
+/// What a lifecycle rule does: the original is gone, and so said; what was made of it plays on.
+async fn original_expired(clients: &Clients, asset: &str) {
+    let key = format!("SELECT object_key FROM asset WHERE id = '{asset}'");
+    let key = clients.rows(&key).await.remove(0).remove(0);
+    clients.s3.delete_object().bucket(&clients.uploads).key(key).send().await.unwrap();
+    let url = format!("/v1/assets/{asset}");
+    let (status, problem) = clients.api(Method::GET, &format!("{url}/original"), None).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::GONE, &json!("original_gone")), "{problem}");
+    let (_, shown) = clients.api(Method::GET, &url, None).await;
+    assert_eq!(shown["state"], "ready", "{shown}");
+    let playlist = clients.http.get(shown["playback"]["url"].as_str().unwrap()).send().await.unwrap();
+    assert_eq!(playlist.status(), StatusCode::OK);
 }

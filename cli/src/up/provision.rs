@@ -9,12 +9,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::Context as _;
+use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::types as s3;
 use aws_sdk_sqs::types::QueueAttributeName;
 use reelfleet_fleet::{Clients, Config, QueueName, Queues, QueuesError};
 use serde_json::json;
 
 use super::topology::{Subscription, Topology};
+
+/// The janitor aborts what it knows of within 7 days; this takes what nobody knows of.
+const UNFINISHED_DAYS: i32 = 8;
 
 /// Makes what is missing and sets what differs.
 pub async fn provision(clients: &Clients, config: &Config) -> anyhow::Result<()> {
@@ -26,6 +30,8 @@ pub async fn provision(clients: &Clients, config: &Config) -> anyhow::Result<()>
     let buckets: BTreeSet<&str> = config.uploads.iter().map(|route| route.bucket.as_str()).collect();
     for bucket in buckets.iter().copied().chain([config.outputs_bucket.as_str()]) {
         maker.bucket(bucket).await.with_context(|| format!("bucket {bucket}"))?;
+        let days = config.original_days.filter(|_| config.is_upload_bucket(bucket));
+        maker.lifecycle(bucket, days).await.with_context(|| format!("lifecycle of bucket {bucket}"))?;
     }
     let mut topics = BTreeMap::new();
     for name in &maker.topology.topics {
@@ -107,6 +113,21 @@ impl Maker<'_> {
             Err(error) if error.as_service_error().is_some_and(|e| e.is_bucket_already_owned_by_you()) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Sets what the bucket does by itself; rules of other names are somebody's own and stay.
+    async fn lifecycle(&self, bucket: &str, original_days: Option<i32>) -> anyhow::Result<()> {
+        let s3 = &self.clients.s3;
+        let rules = match s3.get_bucket_lifecycle_configuration().bucket(bucket).send().await {
+            Ok(found) => found.rules.unwrap_or_default(),
+            Err(error) if error.code() == Some("NoSuchLifecycleConfiguration") => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let rules = with_ours(rules, original_days)?;
+        let configuration = s3::BucketLifecycleConfiguration::builder().set_rules(Some(rules)).build()?;
+        let put = s3.put_bucket_lifecycle_configuration().bucket(bucket);
+        put.lifecycle_configuration(configuration).send().await?;
+        Ok(())
     }
 
     /// The topic's ARN, which is made if it is missing.
@@ -192,6 +213,22 @@ impl Maker<'_> {
     }
 }
 
+/// Rules of a bucket with ours anew, named as Terraform names them: uploads that nobody finishes, and originals.
+fn with_ours(mut rules: Vec<s3::LifecycleRule>, original_days: Option<i32>) -> anyhow::Result<Vec<s3::LifecycleRule>> {
+    rules.retain(|rule| !rule.id().is_some_and(|id| ["unfinished", "originals"].contains(&id)));
+    let rule = |id: &str| {
+        let everything = s3::LifecycleRuleFilter::builder().prefix("").build();
+        s3::LifecycleRule::builder().id(id).status(s3::ExpirationStatus::Enabled).filter(everything)
+    };
+    let abort = s3::AbortIncompleteMultipartUpload::builder().days_after_initiation(UNFINISHED_DAYS).build();
+    rules.push(rule("unfinished").abort_incomplete_multipart_upload(abort).build()?);
+    if let Some(days) = original_days {
+        let expiration = s3::LifecycleExpiration::builder().days(days).build();
+        rules.push(rule("originals").expiration(expiration).build()?);
+    }
+    Ok(rules)
+}
+
 /// Bucket ARNs in the partition of the topic.
 fn bucket_arns(topic: &str, buckets: &BTreeSet<&str>) -> Vec<String> {
     let partition = topic.split(':').nth(1).unwrap_or("aws");
@@ -220,6 +257,17 @@ fn allow(service: &str, action: &str, resource: &str, sources: serde_json::Value
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rules_of_others_stay_and_ours_are_set_anew() {
+        let other = s3::LifecycleRule::builder().id("mine").status(s3::ExpirationStatus::Disabled).build().unwrap();
+        let first = with_ours(vec![other.clone()], Some(30)).unwrap();
+        let ids = |rules: &[s3::LifecycleRule]| rules.iter().map(|r| r.id().unwrap().to_owned()).collect::<Vec<_>>();
+        assert_eq!(ids(&first), ["mine", "unfinished", "originals"]);
+        assert_eq!((&first[0], first[2].expiration().unwrap().days()), (&other, Some(30)));
+        assert_eq!(ids(&with_ours(first.clone(), Some(9)).unwrap()), ids(&first));
+        assert_eq!(ids(&with_ours(first, None).unwrap()), ["mine", "unfinished"], "they are kept from now on");
+    }
 
     #[test]
     fn policies_name_the_source_and_the_account() {

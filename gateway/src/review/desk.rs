@@ -20,6 +20,7 @@ use super::{Sent, Voter, brief, cast, shown};
 use crate::app::{App, rfc3339};
 use crate::asset_view::listed;
 use crate::caller::{Caller, Payload, text_of};
+use crate::details;
 use crate::paging::Page;
 use crate::problem::{Code, Problem};
 
@@ -105,9 +106,9 @@ async fn told(app: &App, review: &Review) -> Result<Response, Problem> {
     Ok(response)
 }
 
-/// A link to the source, for reading in ranges, while it waits.
+/// A link to the source, for reading in ranges, while it waits; null once it is gone.
 async fn original(app: &App, asset: &Asset) -> Result<Value, Problem> {
-    if asset.state != AssetState::AwaitingApproval {
+    if asset.state != AssetState::AwaitingApproval || !details::original_is_there(app, asset).await? {
         return Ok(Value::Null);
     }
     let expires_at = app.now().saturating_add(300_000);

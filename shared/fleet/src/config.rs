@@ -22,6 +22,9 @@ pub struct Config {
     /// Upload buckets and whose they are: `bucket[/prefix]=tenant`, separated by commas
     #[arg(long, env = "REELFLEET_UPLOADS", value_delimiter = ',', default_value = "reelfleet-uploads=default")]
     pub uploads: Vec<UploadRoute>,
+    /// Days after which originals expire, by a lifecycle rule of their bucket; 8 at least, since a review may take 7 [default: never]
+    #[arg(long, env = "REELFLEET_ORIGINAL_DAYS", value_parser = clap::value_parser!(i32).range(8..=36_500))]
+    pub original_days: Option<i32>,
     /// Bucket for everything the fleet makes
     #[arg(long, env = "REELFLEET_OUTPUTS_BUCKET", default_value = "reelfleet-outputs")]
     pub outputs_bucket: String,

@@ -82,6 +82,18 @@ variable "event_emails" {
   default     = {}
 }
 
+variable "original_days" {
+  description = "Days after which originals expire; null: never."
+  type        = number
+  default     = null
+}
+
+variable "quarantine_readers" {
+  description = "ARNs of the only roles or users that may read a source in quarantine; none: nobody."
+  type        = list(string)
+  default     = []
+}
+
 variable "otlp_endpoint" {
   description = "OTEL_EXPORTER_OTLP_ENDPOINT: where traces go, such as http://collector.internal:4318; empty: nowhere."
   type        = string

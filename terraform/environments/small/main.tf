@@ -45,6 +45,8 @@ module "fleet" {
   media_public_key   = var.media_public_key
   oidc               = var.oidc
   event_emails       = var.event_emails
+  original_days      = var.original_days
+  quarantine_readers = var.quarantine_readers
   otlp_endpoint      = var.otlp_endpoint
   extra_environment  = var.extra_environment
 

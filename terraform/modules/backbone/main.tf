@@ -64,6 +64,18 @@ variable "quarantine_days" {
   default     = 30
 }
 
+variable "original_days" {
+  description = "Days after which originals expire; null: never."
+  type        = number
+  default     = null
+}
+
+variable "quarantine_readers" {
+  description = "ARNs of the only roles or users that may read a source in quarantine; none: nobody."
+  type        = list(string)
+  default     = []
+}
+
 locals {
   topology = jsondecode(file("${path.module}/../../../schema/topology.json"))
   bucket_arns = {
@@ -114,6 +126,8 @@ module "buckets" {
   outputs_statements = var.outputs_statements
   force_destroy      = var.force_destroy
   quarantine_days    = var.quarantine_days
+  original_days      = var.original_days
+  quarantine_readers = var.quarantine_readers
 }
 
 output "bucket_arns" {

@@ -52,6 +52,12 @@ variable "quarantine_days" {
   default     = 30
 }
 
+variable "quarantine_readers" {
+  description = "ARNs of the only roles or users that may read a source in quarantine, for an inquiry; wildcards are read. None: nobody."
+  type        = list(string)
+  default     = []
+}
+
 variable "unfinished_days" {
   description = "Days after which S3 aborts an unfinished multipart upload; more than REELFLEET_UPLOAD_TTL_S and REELFLEET_MULTIPART_DAYS (7 days)."
   type        = number
@@ -60,6 +66,17 @@ variable "unfinished_days" {
   validation {
     condition     = var.unfinished_days > 7
     error_message = "An upload can be resumed for 7 days."
+  }
+}
+
+variable "original_days" {
+  description = "Days after which originals expire; null: never. Their bytes stay for old_version_days more (30), as a version that was replaced."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.original_days == null ? true : var.original_days >= 8
+    error_message = "8 days at least: a review may take 7, and what waits needs its source."
   }
 }
 
@@ -99,6 +116,20 @@ locals {
       Condition = { Bool = { "aws:SecureTransport" = "false" } }
     }
   }
+  # The gateway gives no link to what was rejected into quarantine; this closes the links that are out, and every other way.
+  quarantine = {
+    Sid       = "Quarantine"
+    Effect    = "Deny"
+    Principal = "*"
+    Action    = ["s3:GetObject", "s3:GetObjectVersion"]
+    Resource  = "${aws_s3_bucket.bucket["uploads"].arn}/*"
+    Condition = merge(
+      { StringEquals = { "s3:ExistingObjectTag/${local.quarantine_tag.key}" = local.quarantine_tag.value } },
+      length(var.quarantine_readers) == 0 ? {} : { ArnNotLike = { "aws:PrincipalArn" = var.quarantine_readers } },
+    )
+  }
+  # As the janitor sets it.
+  quarantine_tag = { key = "reelfleet", value = "quarantine" }
 }
 
 resource "aws_s3_bucket" "bucket" {
@@ -164,8 +195,24 @@ resource "aws_s3_bucket_lifecycle_configuration" "bucket" {
       id     = "replaced"
       status = "Enabled"
       filter {}
+      # A marker below which nothing is left.
+      expiration {
+        expired_object_delete_marker = true
+      }
       noncurrent_version_expiration {
         noncurrent_days = var.old_version_days
+      }
+    }
+  }
+
+  dynamic "rule" {
+    for_each = each.key == "uploads" && var.original_days != null ? [1] : []
+    content {
+      id     = "originals"
+      status = "Enabled"
+      filter {}
+      expiration {
+        days = var.original_days
       }
     }
   }
@@ -177,8 +224,8 @@ resource "aws_s3_bucket_lifecycle_configuration" "bucket" {
       status = "Enabled"
       filter {
         tag {
-          key   = "reelfleet"
-          value = "quarantine"
+          key   = local.quarantine_tag.key
+          value = local.quarantine_tag.value
         }
       }
       expiration {
@@ -193,7 +240,11 @@ resource "aws_s3_bucket_policy" "bucket" {
   bucket   = aws_s3_bucket.bucket[each.key].id
   policy = jsonencode({
     Version   = "2012-10-17"
-    Statement = concat([local.tls_only[each.key]], each.key == "outputs" ? var.outputs_statements : [])
+    Statement = concat(
+      [local.tls_only[each.key]],
+      [for statement in var.outputs_statements : statement if each.key == "outputs"],
+      [for statement in [local.quarantine] : statement if each.key == "uploads"],
+    )
   })
 }
 

@@ -64,6 +64,8 @@ module "backbone" {
   alarm_topic_arns   = module.alerts.topic_arns
   outputs_statements = module.edge.outputs_statements
   quarantine_days    = var.quarantine_days
+  original_days      = var.original_days
+  quarantine_readers = var.quarantine_readers
 }
 
 # People who want a plain mail of some events, without an account. Each must confirm the mail that AWS sends.

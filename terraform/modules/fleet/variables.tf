@@ -173,6 +173,18 @@ variable "quarantine_days" {
   default     = 30
 }
 
+variable "original_days" {
+  description = "Days after which originals expire; null: never."
+  type        = number
+  default     = null
+}
+
+variable "quarantine_readers" {
+  description = "ARNs of the only roles or users that may read a source in quarantine; none: nobody."
+  type        = list(string)
+  default     = []
+}
+
 variable "log_days" {
   description = "Days that logs are kept."
   type        = number
