@@ -191,6 +191,7 @@ fn outlet(context: &Context, catalog: &Catalog) -> Outlet {
         sqs: context.clients.sqs.clone(),
         sns: context.clients.sns.clone(),
         topic_arn: context.config.topic_arn("events"),
+        mails_arn: context.config.topic_arn("mails"),
         queue_prefix: context.config.prefix.clone(),
         instance: context.instance.to_string(),
         now: std::sync::Arc::new(move || clock.now_ms()),

@@ -45,6 +45,7 @@ CALL = [
 REFUSED = [
     ("schema/topology.json", '"max_receives": 10, "retention_seconds": 1209600', '"max_receives": 10, "retention_seconds": 86400',
      "must be kept longer"),
+    ("terraform/environments/production/tests/mocked.tftest.hcl", "approval.requested.v1", "approval.request.v1", "Mails tell of"),
     (PRODUCTION, 'network_profile = "private"', 'network_profile = "privat"', "public or private."),
     (f"{MODULES}/backbone/main.tf", "  quarantine_days    = var.quarantine_days\n",
      "  quarantine_days    = var.quarantine_days\n  unfinished_days    = 7\n", "can be resumed for 7 days"),
@@ -60,8 +61,7 @@ POLICY = [
     (f"{MODULES}/topics/main.tf", 'Version = "2012-10-17"', 'Version = "2008-10-17"', "P1", "module.topics.aws_sns_topic_policy"),
     (f"{MODULES}/fleet/workers.tf", '["s3:GetObject", "s3:GetObjectVersion"]\n      Resource = "${local.uploads}/*"',
      '["s3:Get*"]\n      Resource = "${local.uploads}/*"', "P2", 'worker["transcoder"].aws_iam_role_policy.task'),
-    (f"{MODULES}/fleet/workers.tf", 'Action   = ["sns:Publish"]\n      Resource = module.backbone.topic_arns["events"]',
-     'Action   = ["sns:Publish"]\n      Resource = "*"', "P3", 'worker["gateway"].aws_iam_role_policy.task'),
+    (f"{MODULES}/fleet/workers.tf", 'Resource = [module.backbone.topic_arns["events"], module.backbone.topic_arns["mails"]]', 'Resource = "*"', "P3", 'worker["gateway"].aws_iam_role_policy.task'),
     (f"{MODULES}/worker/main.tf", 'resource "aws_iam_role_policy" "secrets" {',
      'resource "aws_iam_role_policy_attachment" "admin" {\n  role       = aws_iam_role.task.name\n'
      '  policy_arn = "arn:aws:iam::aws:policy/AdministratorAccess"\n}\n\nresource "aws_iam_role_policy" "secrets" {',
@@ -162,7 +162,8 @@ POLICY = [
     (f"{MODULES}/alerts/main.tf", "for_each  = toset(var.emails)", "for_each  = toset([])", "A1", "alarms wake nobody"),
     (f"{MODULES}/database/main.tf", "alarm_actions       = var.alarm_topic_arns", "alarm_actions       = []",
      "A2", "module.database.aws_cloudwatch_metric_alarm.capacity"),
-    ("terraform/environments/production/tests/mocked.tftest.hcl", "approval.requested.v1", "approval.request.v1", "A3", "event_email"),
+    (f"{MODULES}/fleet/main.tf", "type = each.value.types", 'type = ["approval.request.v1"]', "A3", "event_email"),
+    (f"{MODULES}/fleet/main.tf", ", tenant = coalescelist(each.value.tenants, [var.tenant]) })", " })", "A4", 'event_email["press@example.com"]'),
 ]
 
 

@@ -504,10 +504,12 @@ def check_alerts(state, types):
     if not any(one.module.endswith("module.alerts") for one in state.of("aws_sns_topic_subscription")):
         yield "A1", state.all[0], "alarms wake nobody"
     for one in state.of("aws_sns_topic_subscription"):
-        asked = json.loads(one.values.get("filter_policy") or "{}").get("type", [])
-        for kind in asked:
+        policy = json.loads(one.values.get("filter_policy") or "{}")
+        for kind in policy.get("type", []):
             if isinstance(kind, str) and kind not in types:
                 yield "A3", one, f"no event is a {kind}"
+        if one.name == "event_email" and not (policy.get("type") and policy.get("tenant")):
+            yield "A4", one, f"{one.values['endpoint']} would be mailed what is others': {policy}"
     for one in state.of("aws_cloudwatch_metric_alarm"):
         if not one.values.get("alarm_actions"):
             yield "A2", one, "an alarm that does nothing"

@@ -24,6 +24,7 @@ async fn start(sink: &Sink) -> Fleet {
         ("REELFLEET_MAIL_SECONDS", "1"),
         ("REELFLEET_NOTICE_SECONDS", "2"),
         ("REELFLEET_JANITOR_SECONDS", "1"),
+        ("REELFLEET_TOPIC_MAILS", "true"),
     ] {
         options.env.push((name.into(), value.into()));
     }
@@ -229,12 +230,36 @@ fn no_token_is_logged(fleet: &Fleet, sink: &Sink) {
     assert!(read > 1_000 && !tokens.is_empty(), "there is something to look at");
 }
 
+/// A queue in the place of an address that is subscribed to the topic of mails, as Terraform subscribes one.
+async fn subscribed(clients: &Clients, name: &str, tenant: &str) -> String {
+    let queue = clients.sqs.create_queue().queue_name(name).send().await.unwrap().queue_url.unwrap();
+    let filter = json!({ "type": ["approval.requested.v1"], "tenant": [tenant] }).to_string();
+    let subscribe = clients.sns.subscribe().topic_arn("arn:aws:sns:us-east-1:000000000000:reelfleet-mails");
+    let subscribe = subscribe.protocol("sqs").endpoint(format!("arn:aws:sqs:us-east-1:000000000000:{name}"));
+    subscribe.attributes("FilterPolicy", filter).send().await.unwrap();
+    queue
+}
+
+/// The mail that SNS would send: a name, and a link that asks who one is; no token, no code.
+async fn asked_by_topic(clients: &Clients, queue: &str, review: &str) {
+    let received = clients.sqs.receive_message().queue_url(queue).wait_time_seconds(20).send().await.unwrap();
+    let envelope: Value = serde_json::from_str(received.messages()[0].body().unwrap()).unwrap();
+    assert_eq!(envelope["Subject"], "Please review: film.mp4", "{envelope}");
+    let text = envelope["Message"].as_str().unwrap();
+    assert!(text.starts_with("film.mp4\nIt waits for the verdict of 2 reviewers.\n"), "{text}");
+    let links: Vec<&str> = text.lines().filter(|line| line.contains("://")).collect();
+    assert_eq!(links, [format!("{}/reviews/{review}", clients.gateway)], "{text}");
+    assert_eq!(clients.sqs.receive_message().queue_url(queue).send().await.unwrap().messages().len(), 0, "once");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_desk_counts_two_votes_and_what_nobody_decides_stays_blocked() {
     let (sink, film) = (Sink::start().await, film().await);
     let fleet = start(&sink).await;
     let clients = &fleet.clients;
     let mut events = Events::of_everything(clients).await;
+    let ours = subscribed(clients, "desk", "default").await;
+    let theirs = subscribed(clients, "another-desk", "press").await;
 
     clients.drop_file("free/open.mp4", &film).await;
     let open = events.landed("open.mp4", SOON).await;
@@ -273,6 +298,8 @@ async fn the_desk_counts_two_votes_and_what_nobody_decides_stays_blocked() {
     let approved = |by: &str, reason: Value| json!({ "what": "approved", "by": by, "reason": reason });
     let wanted = [approved("operator", Value::Null), approved("bob@example.com", json!("fine"))];
     assert_eq!((&told["state"], without_times(&told["steps"])), (&json!("granted"), wanted.to_vec()), "{told}");
+
+    asked_by_topic(clients, &ours, &review).await;
 
     // Rejected for good.
     let (burnt, _) = waiting(clients, &mut events, "burnt/waste.mp4", &film).await;
@@ -318,6 +345,8 @@ async fn the_desk_counts_two_votes_and_what_nobody_decides_stays_blocked() {
     assert_eq!(vote(clients, &first, "approve", "").await.0, StatusCode::GONE, "the newer link replaced it");
     mail(&sink, "boss@example.com", "late.mp4").await;
     events.wait(SOON, |e| e.subject == late && e.kind == "approval.expired.v1").await;
+    let heard = clients.sqs.receive_message().queue_url(&theirs).send().await.unwrap();
+    assert!(heard.messages().is_empty(), "another tenant's desk: {heard:?}");
     let (status, over) = vote(clients, &reminder, "approve", "").await;
     assert_eq!((status, over["code"].as_str()), (StatusCode::CONFLICT, Some("review_decided")), "{over}");
     assert_eq!(state(clients, &late).await, "awaiting_approval");

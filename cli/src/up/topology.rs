@@ -25,6 +25,9 @@ pub struct Topology {
     pub dead_letters: DeadLetters,
     /// Which queue hears which topic.
     pub subscriptions: BTreeMap<String, Subscription>,
+    /// Events that are told to subscribers of the topic of mails.
+    #[expect(dead_code, reason = "Terraform's subscriptions ask for some of them")]
+    pub mailed_events: Vec<String>,
     /// Storage events that are told.
     pub upload_events: Vec<String>,
     /// What browsers may send to an uploads bucket.

@@ -45,6 +45,7 @@ pub mod statement;
 pub mod store;
 pub mod sweep;
 pub mod tasks;
+pub mod topic_mail;
 pub mod uploads;
 pub mod usage;
 pub mod votes;

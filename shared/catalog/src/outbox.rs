@@ -14,11 +14,16 @@ use crate::error::CatalogError;
 use crate::statement::{Params, Statement};
 use crate::store::Catalog;
 use crate::tasks::{Lease, NewTask};
+use crate::topic_mail::TopicMail;
 
 /// The writer's own process has this long to send (milliseconds).
 pub const CLAIM_MS: i64 = 5_000;
 /// The target of events.
 pub const EVENTS: &str = "events";
+/// The target of mails to subscribers of a topic.
+pub const MAILS: &str = "mails";
+/// The attribute of such a mail that is its subject.
+pub const SUBJECT: &str = "subject";
 
 /// Rings when this process committed rows that it should send at once.
 #[derive(Debug, Clone, Default)]
@@ -29,11 +34,11 @@ pub struct Bell(Arc<Notify>);
 pub struct Outgoing {
     /// Id of the row: the event's id, or a wake-up's.
     pub id: String,
-    /// `events`, or the queue's short name (`transcode`, `transcode-dlq`).
+    /// `events`, `mails`, or the queue's short name (`transcode`, `transcode-dlq`).
     pub target: String,
     /// What is sent.
     pub body: String,
-    /// Message attributes: dead letters have them.
+    /// Message attributes: dead letters and mails have them.
     pub attributes: BTreeMap<String, String>,
     /// Message group of tasks, attribute of events.
     pub tenant: String,
@@ -114,6 +119,19 @@ pub(crate) fn dead_letter(step: &Step, lease: &Lease, letter: &Letter) -> Result
     .text("instance", &step.instance)
     .int("until", step.now.saturating_add(CLAIM_MS))
     .int("now", step.now))
+}
+
+/// Writes to the subscribers of a topic, once per event.
+pub(crate) fn topic_mail(step: &Step, mail: &TopicMail, ord: i64) -> Result<Statement, CatalogError> {
+    let attributes = BTreeMap::from([("type", &mail.kind), ("tenant", &mail.tenant), (SUBJECT, &mail.subject)]);
+    let attributes = serde_json::to_string(&attributes);
+    let attributes = attributes.map_err(|source| CatalogError::Stored { what: "mail", source })?;
+    Ok(Statement::new(
+        "INSERT INTO outbox (id, target, body, attributes, tenant, ord, claimed_by, claimed_until, created_at) \
+         VALUES (:id, :target, :body, :attributes, :tenant, :ord, :instance, :until, :now) ON CONFLICT (id) DO NOTHING",
+    )
+    .with(row(step, &format!("{}/mail", mail.event), MAILS, &mail.text, &mail.tenant, ord))
+    .text("attributes", attributes))
 }
 
 /// Publishes events.

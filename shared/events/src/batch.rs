@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
 use aws_sdk_sqs::error::DisplayErrorContext;
 use aws_sdk_sqs::types::{MessageAttributeValue as SqsValue, SendMessageBatchRequestEntry};
-use reelfleet_catalog::outbox::Outgoing;
+use reelfleet_catalog::outbox::{self, Outgoing};
 use reelfleet_telemetry::BatchShortfall;
 use serde::Deserialize;
 
@@ -97,6 +97,32 @@ pub(crate) async fn publish(sns: &aws_sdk_sns::Client, topic: &str, rows: &[&Out
             Err(why) => answer.refused.push((n.to_string(), why)),
         }
     }
+    published(sns, topic, entries, answer).await
+}
+
+/// Publishes mails to a topic: each has a subject, and attributes that subscriptions filter by.
+pub(crate) async fn mail(sns: &aws_sdk_sns::Client, topic: &str, rows: &[&Outgoing]) -> Result<Answer, String> {
+    let mut entries = Vec::with_capacity(rows.len());
+    for (n, row) in rows.iter().enumerate() {
+        let mut entry = PublishBatchRequestEntry::builder()
+            .id(n.to_string())
+            .message(&row.body)
+            .set_subject(row.attributes.get(outbox::SUBJECT).cloned());
+        for (name, value) in row.attributes.iter().filter(|(name, _)| *name != outbox::SUBJECT) {
+            let value = MessageAttributeValue::builder().data_type("String").string_value(value).build();
+            entry = entry.message_attributes(name, value.map_err(|error| error.to_string())?);
+        }
+        entries.push(entry.build().map_err(|error| error.to_string())?);
+    }
+    published(sns, topic, entries, Answer::default()).await
+}
+
+async fn published(
+    sns: &aws_sdk_sns::Client,
+    topic: &str,
+    entries: Vec<PublishBatchRequestEntry>,
+    mut answer: Answer,
+) -> Result<Answer, String> {
     if entries.is_empty() {
         return Ok(answer);
     }

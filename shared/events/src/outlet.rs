@@ -17,6 +17,8 @@ pub struct Outlet {
     pub sns: aws_sdk_sns::Client,
     /// ARN of the events topic.
     pub topic_arn: String,
+    /// ARN of the topic of mails.
+    pub mails_arn: String,
     /// A task for `transcode` goes to the queue `{queue_prefix}-transcode`.
     pub queue_prefix: String,
     /// The name under which this process commits ([`Step::instance`]).

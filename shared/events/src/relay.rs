@@ -117,10 +117,14 @@ impl Relay {
         }
         for (target, rows) in by_target {
             let is_event = target == outbox::EVENTS;
-            for run in batch::runs(&rows, if is_event { batch::SNS_BYTES } else { batch::SQS_BYTES }) {
+            let is_mail = target == outbox::MAILS;
+            for run in batch::runs(&rows, if is_event || is_mail { batch::SNS_BYTES } else { batch::SQS_BYTES }) {
                 let (taken, left) = if is_event {
                     let answer = batch::publish(&self.outlet.sns, &self.outlet.topic_arn, &run).await;
                     batch::settle("publish", &self.outlet.topic_arn, &run, answer)
+                } else if is_mail {
+                    let answer = batch::mail(&self.outlet.sns, &self.outlet.mails_arn, &run).await;
+                    batch::settle("publish", &self.outlet.mails_arn, &run, answer)
                 } else {
                     let answer = match self.url(target).await {
                         Ok(url) => batch::send(&self.outlet.sqs, &url, &run).await,
@@ -159,6 +163,7 @@ impl Relay {
         let lag_seconds = self.outlet.now().saturating_sub(oldest).max(0) as f64 / 1_000.0;
         let lane = match run.first() {
             Some(row) if row.target.ends_with("-dlq") => "letter",
+            Some(row) if row.target == outbox::MAILS => "mail",
             _ if is_event => "event",
             _ => "task",
         };

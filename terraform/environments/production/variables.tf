@@ -77,8 +77,8 @@ variable "media_public_key" {
 }
 
 variable "event_emails" {
-  description = "Who is mailed which events by SNS, as they are: address to types, such as approval.requested.v1."
-  type        = map(list(string))
+  description = "Who is mailed what by SNS: address to types, such as approval.requested.v1, and whose; no tenant named: that of the bucket."
+  type        = map(object({ types = list(string), tenants = optional(list(string), []) }))
   default     = {}
 }
 

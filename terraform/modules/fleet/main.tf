@@ -68,13 +68,21 @@ module "backbone" {
   quarantine_readers = var.quarantine_readers
 }
 
-# People who want a plain mail of some events, without an account. Each must confirm the mail that AWS sends.
+# Whoever wants a mail of some events, without an account. Each must confirm the mail that AWS sends. The notifier writes
+# what is in it; the topic of events is for programs.
 resource "aws_sns_topic_subscription" "event_email" {
   for_each      = var.event_emails
-  topic_arn     = module.backbone.topic_arns["events"]
+  topic_arn     = module.backbone.topic_arns["mails"]
   protocol      = "email"
   endpoint      = each.key
-  filter_policy = jsonencode({ type = each.value })
+  filter_policy = jsonencode({ type = each.value.types, tenant = coalescelist(each.value.tenants, [var.tenant]) })
+
+  lifecycle {
+    precondition {
+      condition     = length(setsubtract(each.value.types, module.backbone.topology.mailed_events)) == 0
+      error_message = "Mails tell of: ${join(", ", module.backbone.topology.mailed_events)}."
+    }
+  }
 }
 
 module "database" {

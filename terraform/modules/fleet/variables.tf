@@ -198,13 +198,13 @@ variable "deletion_protection" {
 }
 
 variable "event_emails" {
-  description = "Who is mailed which events by SNS, as they are: address to types, such as approval.requested.v1."
-  type        = map(list(string))
+  description = "Who is mailed what by SNS: address to types, such as approval.requested.v1, and whose; no tenant named: that of the bucket."
+  type        = map(object({ types = list(string), tenants = optional(list(string), []) }))
   default     = {}
 
   validation {
-    condition     = alltrue([for type in flatten(values(var.event_emails)) : can(regex("^[a-z_]+\\.[a-z_]+\\.v[0-9]+$", type))])
-    error_message = "Types are like asset.ready.v1 (docs/api.md)."
+    condition     = alltrue([for wish in values(var.event_emails) : length(wish.types) > 0])
+    error_message = "Name the types: without one, an address would be mailed everything."
   }
 }
 

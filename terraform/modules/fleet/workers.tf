@@ -41,7 +41,7 @@ locals {
   outputs   = module.backbone.bucket_arns.outputs
   doorbells = "arn:${local.partition}:sqs:${var.region}:${local.account}:${var.prefix}-notifier-*"
 
-  # Rows, and what each process relays from its outbox: tasks and events.
+  # Rows, and what each process relays from its outbox: tasks, events, mails to subscribers.
   everyone = [
     {
       Sid    = "Rows"
@@ -74,7 +74,7 @@ locals {
       Sid      = "RelayEvents"
       Effect   = "Allow"
       Action   = ["sns:Publish"]
-      Resource = module.backbone.topic_arns["events"]
+      Resource = [module.backbone.topic_arns["events"], module.backbone.topic_arns["mails"]]
     },
   ]
 
@@ -192,6 +192,7 @@ locals {
       environment = {
         REELFLEET_NOTIFIER_LISTEN = "0.0.0.0:${local.ports.notifier}"
         REELFLEET_MAIL_FROM       = var.mail_from
+        REELFLEET_TOPIC_MAILS     = tostring(length(var.event_emails) > 0)
       }
       secrets = merge(
         { REELFLEET_WEBHOOK_SECRET = aws_secretsmanager_secret.secret["webhook"].arn },

@@ -65,6 +65,12 @@ pub async fn serve(
     settings: Settings,
     listener: TcpListener,
 ) -> anyhow::Result<()> {
+    if settings.topic_mails {
+        // What happens from now on is told.
+        catalog.topic_told_until(&context.step()).await.context("the event log can't be read")?;
+        let every = Duration::from_secs(settings.notice_seconds);
+        tokio::spawn(mail::tell_subscribers(context.clone(), catalog.clone(), every));
+    }
     let mails = match settings.mail()? {
         Some((server, from)) => {
             let sender = mail::Sender::new(&context, &catalog, server, from.clone());

@@ -39,6 +39,9 @@ pub struct Settings {
     /// Seconds for which what is ready or failed is gathered into one mail per uploader
     #[arg(long, env = "REELFLEET_NOTICE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub notice_seconds: u64,
+    /// Whether subscribers of the topic `mails` are written to (SNS delivers); looked at as often as notices are gathered
+    #[arg(long, env = "REELFLEET_TOPIC_MAILS", default_value_t = false, action = clap::ArgAction::Set)]
+    pub topic_mails: bool,
     /// Secret that the secrets of webhooks are made of, at least 32 bytes; the same for all gateways and notifiers. Without it no webhook is sent
     #[arg(long, env = "REELFLEET_WEBHOOK_SECRET", hide_env_values = true)]
     pub webhook_secret: Option<String>,

@@ -1,12 +1,14 @@
 //! Mails to uploaders: who wants them, and how far the log has been told.
 
 use reelfleet_catalog::Catalog;
+use reelfleet_catalog::events::OPS_STREAM;
 use reelfleet_catalog::mail::NewMail;
 use reelfleet_catalog::notices::Wishes;
 use reelfleet_catalog::statement::Statement;
+use reelfleet_catalog::topic_mail::TopicMail;
 use reelfleet_catalog::weekly::Reader;
 use reelfleet_domain::AssetState;
-use reelfleet_messages::{AssetId, MailId, UserId};
+use reelfleet_messages::{AssetId, EventId, MailId, UserId};
 
 use crate::story::{NOW, id, step};
 
@@ -37,7 +39,31 @@ pub async fn tell(catalog: &Catalog) {
     assert!(catalog.tell(&step(NOW), 0, 12, std::slice::from_ref(&late)).await.unwrap_err().is_conflict(), "told once");
     assert_eq!(catalog.mail_state(&late.id).await.unwrap(), None);
     assert_eq!(catalog.told_until().await.unwrap(), 12);
+    topic(catalog).await;
     weekly(catalog).await;
+}
+
+/// From the log's head on, each stretch once, with what subscriptions filter by.
+async fn topic(catalog: &Catalog) {
+    let (head, _) = catalog.stream_bounds(OPS_STREAM).await.unwrap();
+    assert_eq!(catalog.topic_told_until(&step(NOW)).await.unwrap(), head, "what was before is no news");
+    let mail = TopicMail {
+        event: EventId::from_uuid(id()).to_string(),
+        kind: "asset.ready.v1".into(),
+        tenant: "press".into(),
+        subject: "Ready: a.mp4".into(),
+        text: "it is".into(),
+    };
+    let told = step(NOW);
+    catalog.tell_topic(&told, head, head + 5, std::slice::from_ref(&mail)).await.unwrap();
+    assert!(catalog.tell_topic(&step(NOW), head, head + 5, &[]).await.unwrap_err().is_conflict(), "told once");
+    assert_eq!(catalog.topic_told_until(&step(NOW)).await.unwrap(), head + 5);
+    let out = catalog.own_outgoing(&told.instance, 1_000).await.unwrap();
+    let row = out.into_iter().find(|row| row.id == format!("{}/mail", mail.event)).unwrap();
+    assert_eq!((row.target.as_str(), row.body.as_str(), row.tenant.as_str()), ("mails", "it is", "press"));
+    let wanted = [("subject", "Ready: a.mp4"), ("tenant", "press"), ("type", "asset.ready.v1")];
+    assert!(row.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).eq(wanted));
+    catalog.sent(&[row.id]).await.unwrap();
 }
 
 /// One mail a week and person, from the week on in which it is wanted.

@@ -19,7 +19,12 @@ variables {
   origin_secret      = "0123456789abcdef0123456789abcdef"
   mail_from          = "reelfleet@example.com"
   oidc               = { issuer = "https://accounts.example.com", client_id = "reelfleet" }
-  event_emails       = { "desk@example.com" = ["approval.requested.v1"] }
+  event_emails = {
+    "desk@example.com"  = { types = ["approval.requested.v1"] }
+    "press@example.com" = { types = ["asset.failed.v1", "asset.ready.v1"], tenants = ["press"] }
+  }
+  original_days      = 90
+  quarantine_readers = ["arn:aws:iam::123456789012:role/inquiry"]
   otlp_endpoint      = "http://collector.internal:4318"
   extra_environment  = { gateway = { REELFLEET_PLAYBACK_TTL_S = "3600" } }
   media_public_key   = "-----BEGIN PUBLIC KEY-----\nmocked\n-----END PUBLIC KEY-----\n"

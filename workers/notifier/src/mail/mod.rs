@@ -7,6 +7,7 @@
 //! - every attempt of a mail carries the same Message-ID;
 //! - uploaders are told what became of their uploads, once, many files in one mail ([`notices`]), and, if they want
 //!   that, once a week ([`weekly`]);
+//! - whoever subscribed to the topic of mails is told what happened ([`topic`]), where that is turned on;
 //! - without a server nothing is lost or sent: rows wait as `unsent`, and one warning says so.
 
 mod letter;
@@ -14,6 +15,7 @@ mod notices;
 mod server;
 #[cfg(test)]
 mod tests;
+mod topic;
 mod weekly;
 
 use std::time::Duration;
@@ -167,6 +169,27 @@ pub(crate) async fn tell_uploaders(context: Context, catalog: Catalog, every: Du
                         tracing::warn!(%error, "uploaders can't be told now");
                         break;
                     }
+                }
+            }
+        }
+    }
+}
+
+/// Writes to the subscribers of the topic of mails, until the process drains.
+pub(crate) async fn tell_subscribers(context: Context, catalog: Catalog, every: Duration) {
+    loop {
+        tokio::select! {
+            biased;
+            () = context.shutdown.draining().cancelled() => return,
+            () = tokio::time::sleep(every) => {}
+        }
+        loop {
+            match topic::round(&context, &catalog).await {
+                Ok(true) if !context.shutdown.draining().is_cancelled() => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "subscribers can't be told now");
+                    break;
                 }
             }
         }
