@@ -143,6 +143,17 @@ async fn a_webhook_hears_of_each_event_once_in_order_and_never_at_a_private_addr
         requests.iter().for_each(|request| *by_id.entry(&request.id).or_default() += 1);
         assert!(by_id.values().all(|count| *count == tries), "{path}: one id, and nothing after a 2xx: {by_id:?}");
     }
+    // Once more when the sender has noted everything: nothing follows a 2xx later either.
+    for (path, webhook) in [("/prompt", &prompt), ("/flaky", &flaky), ("/slow", &slow)] {
+        all_delivered(clients, webhook).await;
+        let mut taken = BTreeMap::<String, bool>::new();
+        for request in receiver.of(path) {
+            let before = taken.entry(request.id).or_default();
+            assert!(!*before, "{path}: something came after a 2xx");
+            *before = request.status == Some(200);
+        }
+        assert!(taken.len() == whole && taken.values().all(|taken| *taken), "{path}: {taken:?}");
+    }
     let first = receiver.of("/prompt").remove(0);
     assert!(is_signed(&first, &secret));
     assert!(!is_signed(&first, &secret.replace("whsec_", "whsec_A")[..secret.len()]), "by another secret");

@@ -64,7 +64,12 @@ pub(super) struct Post {
 
 impl Post {
     pub(super) fn new(exceptions: Exceptions, limit: Duration) -> Self {
-        let mut connector = HttpConnector::new_with_resolver(Guarded(Arc::new(exceptions.clone())));
+        Self::resolved_by(exceptions, limit, look_up)
+    }
+
+    fn resolved_by(exceptions: Exceptions, limit: Duration, names: LookUp) -> Self {
+        let guarded = Guarded { exceptions: Arc::new(exceptions.clone()), names };
+        let mut connector = HttpConnector::new_with_resolver(guarded);
         connector.enforce_http(false);
         connector.set_connect_timeout(Some(CONNECT.min(limit)));
         connector.set_nodelay(true);
@@ -128,9 +133,20 @@ async fn body(answer: Response<Incoming>) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SAID).collect()
 }
 
+type Addresses = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+/// Who knows the addresses of a name: the system's resolver.
+type LookUp = fn(Name) -> Addresses;
+
+fn look_up(name: Name) -> Addresses {
+    Box::pin(async move { Ok(tokio::net::lookup_host((name.as_str(), 0)).await?.collect()) })
+}
+
 /// Resolves names to public addresses only.
-#[derive(Debug, Clone)]
-struct Guarded(Arc<Exceptions>);
+#[derive(Clone)]
+struct Guarded {
+    exceptions: Arc<Exceptions>,
+    names: LookUp,
+}
 
 impl Service<Name> for Guarded {
     type Response = std::vec::IntoIter<SocketAddr>;
@@ -142,9 +158,9 @@ impl Service<Name> for Guarded {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let exceptions = self.0.clone();
+        let (exceptions, found) = (self.exceptions.clone(), (self.names)(name.clone()));
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found = found.await?;
             // One private address among public ones is a trick.
             if !exceptions.name(name.as_str()) && found.iter().any(|address| !is_global(address.ip())) {
                 let why = format!("{} is no host of the public internet", name.as_str());
@@ -162,10 +178,33 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_leads_home_is_refused() {
         let name = || "localhost".parse::<Name>().unwrap();
-        let refused = Guarded(Arc::default()).call(name()).await.unwrap_err();
+        let refused = Guarded { exceptions: Arc::default(), names: look_up }.call(name()).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
-        let mut excepted = Guarded(Arc::new("localhost:1".parse().unwrap()));
+        let mut excepted = Guarded { exceptions: Arc::new("localhost:1".parse().unwrap()), names: look_up };
         assert!(excepted.call(name()).await.unwrap().next().is_some());
+    }
+
+    /// A name of the public internet whose owner points it at us, alone or among public addresses: nobody connects.
+    #[tokio::test]
+    async fn a_public_name_with_a_private_address_is_never_connected_to() {
+        let home = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://hooks.example.com:{}/", home.local_addr().unwrap().port());
+        let letter = Letter { url: &url, id: "evt_1", timestamp: 1, signature: "v1,x", body: "{}" };
+        let private: LookUp = |_| Box::pin(async { Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0))]) });
+        let among: LookUp =
+            |_| Box::pin(async { Ok([[203, 0, 114, 1], [127, 0, 0, 1]].map(|ip| SocketAddr::from((ip, 0))).to_vec()) });
+        for names in [private, among] {
+            let limit = Duration::from_secs(5);
+            let reply = Post::resolved_by(Exceptions::default(), limit, names).send(&letter).await;
+            assert_eq!(reply.status, None);
+            assert!(reply.said.contains("hooks.example.com is no host of the public internet"), "{}", reply.said);
+            let excepted = "hooks.example.com".parse().unwrap();
+            let post = Post::resolved_by(excepted, limit, private);
+            let (reply, met) = tokio::join!(post.send(&letter), async { home.accept().await.map(drop) });
+            assert!(reply.status.is_none() && met.is_ok(), "an excepted one is: {reply:?}");
+        }
+        let more = tokio::time::timeout(Duration::ZERO, home.accept()).await;
+        assert!(more.is_err(), "nobody else has knocked");
     }
 
     #[test]
