@@ -90,6 +90,15 @@ async fn a_person_does_everything_in_a_browser() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upload_goes_on_in_another_tab_after_a_reload_and_on_another_device() {
+    let fleet = Fleet::start(Options::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let said = Script::start("uploads.mjs", &[&fleet.clients.gateway, folder.path().to_str().unwrap(), &shots()]);
+    let said = said.end().await;
+    assert_eq!(said["wrong"], json!([]), "{said:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn reviewers_decide_at_the_desk_and_by_mail_and_a_scanner_with_scripts_does_not() {
     let sink = Sink::start().await;
     let mut options = Options::default();

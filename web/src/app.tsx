@@ -42,8 +42,14 @@ export function App() {
   useEffect(() => {
     if (!user?.id) return;
     realtime.start();
+    // Other tabs and devices begin and finish uploads too.
+    const look = (): void => {
+      if (document.visibilityState === "visible") void uploader.restore().catch(() => undefined);
+    };
     void uploader.restore().catch(() => undefined);
+    document.addEventListener("visibilitychange", look);
     return () => {
+      document.removeEventListener("visibilitychange", look);
       realtime.stop();
       uploader.leave();
       desk.dismiss();

@@ -11,7 +11,7 @@ import { toast } from "./parts/toast";
 import { desk } from "./price-desk";
 import { choose, dropped, uploader, useUploads } from "./uploads";
 import { words as priceInWords } from "./upload/estimate";
-import type { Item } from "./upload/uploader";
+import type { Item } from "./upload/items";
 
 const MOVING = ["queued", "starting", "sending", "completing"];
 
@@ -88,6 +88,7 @@ function Entry({ item }: { item: Item }) {
     unfinished: item.handle
       ? `${percent(item.sent, item.size)} % is there. Go on?`
       : `${percent(item.sent, item.size)} % is there. Choose the file again to go on`,
+    elsewhere: "Uploading in another tab",
   };
   const again = async (): Promise<void> => {
     if (item.handle) return uploader.resume(key, null);
@@ -104,6 +105,7 @@ function Entry({ item }: { item: Item }) {
           className="title-input grow"
           value={item.title}
           maxLength={255}
+          readOnly={phase === "elsewhere"}
           onChange={({ target }) => uploader.title(key, target.value)}
           onBlur={() => void uploader.named(key)}
           onKeyDown={(event) => event.key === "Enter" && event.currentTarget.blur()}
@@ -114,11 +116,11 @@ function Entry({ item }: { item: Item }) {
         {(phase === "paused" || (phase === "failed" && item.retry)) && (
           <Small icon="play" label={`Go on with ${item.title}`} act={() => uploader.go(key)} />
         )}
-        {phase !== "done" && phase !== "completing" && (
+        {!["done", "completing", "elsewhere"].includes(phase) && (
           <Small
             icon="close"
             label={`Cancel ${item.title}`}
-            act={() => void uploader.cancel(key).then(() => toast(`“${item.title}” was cancelled.`))}
+            act={() => void uploader.cancel(key).then((gone) => gone && toast(`“${item.title}” was cancelled.`))}
           />
         )}
       </div>

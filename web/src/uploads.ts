@@ -2,11 +2,13 @@
 import { useSyncExternalStore } from "react";
 import { uploads } from "./api/calls";
 import { session } from "./api/session";
+import { holds } from "./upload/holds";
+import type { Given, Item } from "./upload/items";
 import { stored } from "./upload/records";
 import { Slots } from "./upload/slots";
 import { sums } from "./upload/sums";
 import { put } from "./upload/transfer";
-import { PARALLEL, Uploader, type Given, type Item } from "./upload/uploader";
+import { PARALLEL, Uploader } from "./upload/uploader";
 
 function sleep(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -42,6 +44,7 @@ export const uploader = new Uploader(
     sleep,
   },
   () => (session.state.status === "in" ? session.state.user.id : ""),
+  holds(navigator.locks),
 );
 
 export function useUploads(): readonly Item[] {

@@ -5,7 +5,7 @@ import type {
   Asset, AssetDetail, AssetPage, Happened, OpenAsset, OpenPage, OwnReview, SignedPart, Upload, User, Visibility,
 } from "./types";
 import { look } from "../upload/estimate";
-import type { UploadApi } from "../upload/uploader";
+import type { UploadApi } from "../upload/items";
 
 export interface Filter {
   q: string;

@@ -34,7 +34,7 @@ export interface Means {
 /** An upload that can't go on. */
 export class Stopped extends Error {
   constructor(
-    readonly why: "unreadable" | "gone" | "full" | "refused" | "insecure",
+    readonly why: "unreadable" | "gone" | "full" | "refused" | "insecure" | "elsewhere",
     message: string,
   ) {
     super(message);

@@ -3,11 +3,14 @@ import { createHash } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Problem } from "../api/problem";
 import type { SignedPart, Upload } from "../api/types";
-import { stored } from "./records";
+import { holds } from "./holds";
+import type { Item, UploadApi } from "./items";
+import { Locks } from "./locks.fake";
+import { stored, type Records, type Stored } from "./records";
 import { Slots } from "./slots";
 import { sumOfSums } from "./sums";
 import { TransferError, type Cause } from "./transfer";
-import { Uploader, type Item, type UploadApi } from "./uploader";
+import { Uploader } from "./uploader";
 
 const PART = 10;
 const sha = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("base64");
@@ -27,6 +30,8 @@ class Server {
   linkLives = 900_000;
   waits: number[] = [];
   keys = new Map<string, string>();
+  /** Of the browser, whose tabs share them. */
+  locks = new Locks();
 
   api: UploadApi = {
     create: async (file, fingerprint, sums, key) => {
@@ -110,10 +115,10 @@ class Server {
     }
   };
 
-  uploader(): Uploader {
+  uploader(records: Records = stored): Uploader {
     return new Uploader(
       this.api,
-      stored,
+      records,
       {
         sign: this.api.sign,
         put: (...args) => this.put(...args),
@@ -127,6 +132,7 @@ class Server {
         },
       },
       () => "usr_1",
+      holds(this.locks.manager),
     );
   }
 }
@@ -268,6 +274,96 @@ describe("the uploader", () => {
     after.title(done!.key, "Our film");
     await after.named(done!.key);
     expect(server.titles.get(done!.asset!)).toBe("Our film");
+  });
+
+  it("leaves alone what another tab works on, and takes it up when that tab is gone", async () => {
+    server.faults.set(3, ["hang"]);
+    const first = server.uploader();
+    await first.add([{ file: file(50) }]);
+    await until(first, ([item]) => item?.partsDone === 4);
+
+    const second = server.uploader();
+    await second.restore();
+    const [item] = await until(second, phase("elsewhere"));
+    expect(second.moving).toBe(false);
+    expect(await second.cancel(item!.key)).toBe(false);
+    expect(server.shown("upl_1").state).toBe("open");
+    // Dropped here too: it is the same upload, and the first tab has it.
+    await second.add([{ file: file(50) }]);
+    await second.restore();
+    expect(second.snapshot()).toMatchObject([{ phase: "elsewhere" }]);
+    first.pause(first.snapshot()[0]!.key);
+    expect(await second.cancel(item!.key), "what is paused there is paused").toBe(false);
+    expect(server.puts).toHaveLength(5);
+
+    first.leave();
+    await until(second, phase("done"));
+    expect(server.puts.filter((n) => n === 3)).toHaveLength(2);
+    expect(server.puts).toHaveLength(6);
+    expect(server.uploads.size).toBe(1);
+  });
+
+  it("waits for its file, or ends, with what another tab leaves behind", async () => {
+    server.faults.set(2, ["hang", "hang"]);
+    const [first, second, third] = [server.uploader(), server.uploader(), server.uploader()];
+    await first.add([{ file: file(30) }]);
+    await until(first, ([item]) => item?.partsDone === 2);
+    await second.restore();
+    await third.restore();
+    first.leave();
+    // Each in its turn sees that it is free, and keeps it from nobody.
+    await until(second, phase("unfinished"));
+    await until(third, phase("unfinished"));
+    expect(second.snapshot()).toMatchObject([{ partsDone: 2, sent: 20 }]);
+    await second.resume(second.snapshot()[0]!.key, file(30));
+    await until(second, phase("sending"));
+    await third.restore();
+    await until(third, phase("elsewhere"));
+    second.pause(second.snapshot()[0]!.key);
+    second.go(second.snapshot()[0]!.key);
+    await until(second, phase("done"));
+    await until(third, (items) => items.length === 0);
+  });
+
+  it("goes on by itself from a kept handle, in one tab", async () => {
+    const kept = new Map<string, Stored>();
+    const records: Records = {
+      all: async () => [...kept.values()],
+      keep: async (record) => void kept.set(record.upload, record),
+      forget: async (upload) => void kept.delete(upload),
+    };
+    const film = file(50);
+    const handle = { getFile: async () => film } as FileSystemFileHandle;
+    server.faults.set(3, ["hang"]);
+    const before = server.uploader(records);
+    await before.add([{ file: film, handle }]);
+    await until(before, ([item]) => item?.partsDone === 4);
+    before.leave();
+    server.faults.set(3, ["hang"]);
+    const tabs = [server.uploader(records), server.uploader(records)];
+    await Promise.all(tabs.map((tab) => tab.restore()));
+    const phases = () => tabs.map((tab) => tab.snapshot()[0]?.phase).toSorted();
+    await vi.waitFor(() => expect(phases()).toEqual(["elsewhere", "sending"]));
+    expect(server.puts.filter((n) => n === 3)).toHaveLength(2);
+    tabs.find((tab) => tab.moving)!.leave();
+    await vi.waitFor(() => expect([...server.uploads.values()][0]?.state).toBe("completed"));
+    expect(server.puts.filter((n) => n !== 3)).toHaveLength(4);
+    expect(kept.size).toBe(0);
+  });
+
+  it("forgets what ended elsewhere while nobody looked", async () => {
+    server.faults.set(3, ["hang"]);
+    const before = server.uploader();
+    await before.add([{ file: file(50) }]);
+    await until(before, ([item]) => item?.partsDone === 4);
+    before.leave();
+    const after = server.uploader();
+    await after.restore();
+    await until(after, phase("unfinished"));
+    await server.api.abort("upl_1");
+    await after.restore();
+    expect(after.snapshot()).toEqual([]);
+    expect(await stored.all("usr_1")).toEqual([]);
   });
 
   it("cancels here and there", async () => {

@@ -2,12 +2,14 @@
  * Uploads of this page: a queue of files, their state, and what survives a reload.
  *
  * Guarantees: nothing here knows a framework or a page; a file goes on where storage has it until, after a pause, a lost network,
- * a reload, or on another device; the snapshot is a new object whenever something changed, and only then.
+ * a reload, or on another device; of all tabs one at a time works on an upload, and no other cancels it; the snapshot is a new
+ * object whenever something changed, and only then.
  */
 import { Problem, said } from "../api/problem";
 import type { Upload } from "../api/types";
-import type { Estimate } from "./estimate";
-import { identity, sameFile, Speed } from "./plan";
+import type { Holds } from "./holds";
+import { begun, readable, type Given, type Item, type UploadApi, type Work } from "./items";
+import { identity, sameFile } from "./plan";
 import type { Records } from "./records";
 import { Sending, Stopped, type Means } from "./sending";
 import { edges, sumOfSums } from "./sums";
@@ -18,86 +20,21 @@ export const PARALLEL = 4;
 const FILES = 3;
 const TITLE_TRIES = 8;
 
-export type Phase =
-  | "queued"
-  | "starting"
-  | "sending"
-  | "paused"
-  | "completing"
-  | "done"
-  | "failed"
-  /** Known from before a reload or from another device; the file is needed. */
-  | "unfinished";
-
-export interface Item {
-  key: string;
-  phase: Phase;
-  name: string;
-  title: string;
-  size: number;
-  type: string;
-  sent: number;
-  partsDone: number;
-  partsTotal: number;
-  /** Bytes per second. */
-  rate: number | null;
-  /** Seconds. */
-  left: number | null;
-  waiting: string | null;
-  problem: string | null;
-  /** Whether trying again may help. */
-  retry: boolean;
-  upload: string | null;
-  asset: string | null;
-  expiresAt: string | null;
-  /** What it will take and cost, once it is reserved. */
-  estimate: Estimate | null;
-  /** The browser kept the file's handle: one click goes on. */
-  handle: boolean;
-  file: File | null;
-}
-
-export interface UploadApi extends Omit<Means, "put" | "sum" | "slots" | "now" | "random" | "sleep"> {
-  create(file: File, fingerprint: string, sums: boolean, key: string): Promise<Upload>;
-  show(id: string): Promise<Upload>;
-  open(): Promise<Upload[]>;
-  complete(id: string, sum: string | null): Promise<void>;
-  abort(id: string): Promise<void>;
-  /** Names what is being uploaded; its asset will have the name. */
-  rename(id: string, name: string): Promise<void>;
-  /** Names the asset. */
-  retitle(asset: string, name: string): Promise<void>;
-}
-
-interface Work {
-  item: Item;
-  file: File | null;
-  handle: FileSystemFileHandle | null;
-  fingerprint: string | null;
-  /** Of the request that reserves the upload, so that a lost answer makes no second one. */
-  requestKey: string;
-  flying: Map<number, number>;
-  arrived: number;
-  speed: Speed;
-  stop: AbortController | null;
-  /** The name that the server has. */
-  named: string;
-}
-
-export type Given = { file: File; handle?: FileSystemFileHandle | null };
-
 export class Uploader {
   #works: Work[] = [];
   #snapshot: readonly Item[] = [];
   #listeners = new Set<() => void>();
   #scheduled = false;
   #next = 0;
+  /** How often somebody signed out: what began before is over. */
+  #era = 0;
 
   constructor(
     private readonly api: UploadApi,
     private readonly records: Records,
     private readonly means: Means,
     private readonly user: () => string,
+    private readonly holds: Holds,
   ) {}
 
   subscribe = (listener: () => void): (() => void) => {
@@ -122,8 +59,8 @@ export class Uploader {
         this.#supply(waiting, file, handle);
         continue;
       }
-      const work = this.#work({ name: file.name, size: file.size, type: file.type, file });
-      Object.assign(work, { file, handle, fingerprint });
+      const work = this.#begun({ name: file.name, size: file.size, type: file.type, file });
+      Object.assign(work, { handle, fingerprint });
       if (file.size === 0) this.#fail(work, "This file is empty.", false);
       if (!fingerprint) this.#fail(work, "This file can't be read.", false);
       this.#works.push(work);
@@ -166,19 +103,24 @@ export class Uploader {
     this.#fill();
   }
 
-  /** Throws it away, here and in storage. */
-  async cancel(key: string): Promise<void> {
+  /** Throws it away, here and in storage. False: another tab works on it. */
+  async cancel(key: string): Promise<boolean> {
     const work = this.#find(key);
-    if (!work) return;
+    if (!work) return false;
+    const { upload, phase } = work.item;
+    const there = upload !== null && phase !== "done";
+    if (there && !(await this.#held(work, upload))) return false;
     work.stop?.abort(new DOMException("cancelled", "AbortError"));
     this.#works = this.#works.filter((one) => one !== work);
     this.#changed();
     this.#fill();
-    const { upload } = work.item;
-    if (!upload || work.item.phase === "done") return;
-    await this.records.forget(upload);
-    // An upload that can't be reached now ends by itself in a week.
-    await this.api.abort(upload).catch(() => undefined);
+    if (there) {
+      await this.records.forget(upload);
+      // An upload that can't be reached now ends by itself in a week.
+      await this.api.abort(upload).catch(() => undefined);
+    }
+    this.#letGo(work);
+    return true;
   }
 
   /** Takes what is done out of sight. */
@@ -203,67 +145,121 @@ export class Uploader {
     if (work.item.phase === "done") await this.#retitle(work).catch(() => undefined);
   }
 
-  /** After a reload, or on another device: what the server says is unfinished. Files whose handle still may be read go on at once. */
+  /**
+   * After a reload, on another device, or when the page is looked at again: what the server says is unfinished. Files whose
+   * handle still may be read go on at once, unless another tab has them.
+   */
   async restore(): Promise<void> {
+    const era = this.#era;
     const [open, kept] = await Promise.all([this.api.open(), this.records.all(this.user())]);
-    const byId = new Map(kept.map((record) => [record.upload, record]));
+    const ids = new Set(open.map(({ id }) => id));
+    if (era !== this.#era) return;
     for (const upload of open) {
-      if (this.#works.some(({ item }) => item.upload === upload.id)) continue;
-      const record = byId.get(upload.id);
-      byId.delete(upload.id);
-      const work = this.#work({ name: upload.name, size: upload.size, type: upload.type, file: null });
-      work.fingerprint = record?.fingerprint ?? upload.fingerprint;
-      work.handle = record?.handle ?? null;
-      this.#works.push(work);
-      this.#reserve(work, upload);
-      this.#set(work, { phase: "unfinished", handle: work.handle !== null });
-      void this.api.show(upload.id).then((now) => this.#reserve(work, now), () => undefined);
-      if (work.handle && (await readable(work.handle))) await this.resume(work.item.key, null);
+      const known = this.#works.find(({ item }) => item.upload === upload.id);
+      if (known && known.item.phase !== "unfinished") continue;
+      const work = known ?? this.#listed(upload);
+      if (!(await this.#held(work, upload.id))) continue;
+      await this.#takeUp(work);
+      if (era !== this.#era) return this.#letGo(work);
     }
     // The others were finished or aborted elsewhere.
-    for (const upload of byId.keys()) await this.records.forget(upload);
+    for (const { upload } of kept) if (!ids.has(upload) && !this.#works.some(({ item }) => item.upload === upload)) await this.records.forget(upload);
+    for (const work of this.#works) {
+      if (work.item.phase === "unfinished" && work.item.upload && !ids.has(work.item.upload)) await this.#over(work);
+    }
   }
 
   /** Signed out: stops all of it, keeps what may be resumed. */
   leave(): void {
-    for (const work of this.#works) work.stop?.abort(new DOMException("left", "AbortError"));
+    this.#era++;
+    for (const work of this.#works) {
+      work.stop?.abort(new DOMException("left", "AbortError"));
+      this.#letGo(work);
+    }
     this.#works = [];
     this.#changed();
   }
 
-  #work(about: { name: string; size: number; type: string; file: File | null }): Work {
-    const item: Item = {
-      key: `u${this.#next++}`,
-      phase: "queued",
-      title: about.name,
-      sent: 0,
-      partsDone: 0,
-      partsTotal: 0,
-      rate: null,
-      left: null,
-      waiting: null,
-      problem: null,
-      retry: false,
-      upload: null,
-      asset: null,
-      expiresAt: null,
-      estimate: null,
-      handle: false,
-      ...about,
-    };
+  #begun(about: { name: string; size: number; type: string; file: File | null }): Work {
     const requestKey = Array.from({ length: 4 }, () => Math.floor(this.means.random() * 2 ** 32).toString(36)).join("-");
-    return {
-      item,
-      file: null,
-      handle: null,
-      fingerprint: null,
-      requestKey,
-      flying: new Map(),
-      arrived: 0,
-      speed: new Speed(),
-      stop: null,
-      named: about.name,
-    };
+    return begun(`u${this.#next++}`, requestKey, about);
+  }
+
+  /** What the server has of an upload that this page did not begin. */
+  #listed(upload: Upload): Work {
+    const work = this.#begun({ name: upload.name, size: upload.size, type: upload.type, file: null });
+    work.fingerprint = upload.fingerprint;
+    this.#works.push(work);
+    this.#reserve(work, upload);
+    this.#set(work, { phase: "unfinished" });
+    return work;
+  }
+
+  /** Whether no other tab works on it, and from now on none will; else it is shown so, and taken up when it is let go. */
+  async #held(work: Work, upload: string): Promise<boolean> {
+    if (work.hold) return true;
+    const hold = await this.holds.take(upload);
+    if (work.hold || !this.#works.includes(work)) {
+      hold?.();
+      return work.hold !== null;
+    }
+    work.hold = hold;
+    if (hold) return true;
+    if (work.item.phase === "elsewhere") return false;
+    this.#set(work, { phase: "elsewhere", problem: null, waiting: null, rate: null, left: null });
+    const stop = new AbortController();
+    work.stop = stop;
+    void this.holds.wait(upload, stop.signal).then(
+      (release) => {
+        work.hold = release;
+        return this.#takeUp(work);
+      },
+      () => undefined,
+    );
+    return false;
+  }
+
+  /** Goes on with what is held now, if its file can be read; else lets it wait for the file. */
+  async #takeUp(work: Work): Promise<void> {
+    const { upload, key } = work.item;
+    const stop = new AbortController();
+    work.stop = stop;
+    try {
+      if (!upload) return;
+      const record = (await this.records.all(this.user())).find((one) => one.upload === upload);
+      work.handle ??= record?.handle ?? null;
+      work.fingerprint = record?.fingerprint ?? work.fingerprint;
+      this.#set(work, { phase: "unfinished", handle: work.handle !== null });
+      const now = await this.#patiently(work, stop.signal, () => this.api.show(upload));
+      // The person may have chosen the file meanwhile: then it goes on by itself.
+      if (work.item.phase !== "unfinished") return;
+      if (now.state !== "open") return await this.#over(work);
+      this.#reserve(work, now);
+      if (work.file) {
+        this.#supply(work, work.file, work.handle);
+        this.#fill();
+      } else if (work.handle && (await readable(work.handle))) {
+        await this.resume(key, null);
+      }
+    } catch (error) {
+      if (!stop.signal.aborted && error instanceof Problem && [404, 410].includes(error.status)) return await this.#over(work);
+    } finally {
+      if (work.stop === stop) work.stop = null;
+      if (work.item.phase === "unfinished" || stop.signal.aborted) this.#letGo(work);
+    }
+  }
+
+  /** Finished or thrown away elsewhere. */
+  async #over(work: Work): Promise<void> {
+    this.#works = this.#works.filter((one) => one !== work);
+    this.#changed();
+    if (work.item.upload) await this.records.forget(work.item.upload);
+    this.#letGo(work);
+  }
+
+  #letGo(work: Work): void {
+    work.hold?.();
+    work.hold = null;
   }
 
   /** Starts as many as may be under way. */
@@ -282,6 +278,7 @@ export class Uploader {
       if (upload.state === "open") await this.#send(work, upload, stop.signal);
       this.#set(work, { phase: "done", sent: work.item.size, rate: null, left: null, waiting: null });
       await this.records.forget(upload.id);
+      this.#letGo(work);
       await this.#retitle(work);
     } catch (error) {
       if (!stop.signal.aborted) this.#ended(work, error);
@@ -297,12 +294,15 @@ export class Uploader {
   async #reserved(work: Work, signal: AbortSignal): Promise<Upload> {
     const { file, fingerprint, item } = work;
     if (!file || !fingerprint) throw new Stopped("unreadable", "The file is needed: choose it again.");
+    if (item.upload && !(await this.#held(work, item.upload))) throw new Stopped("elsewhere", "Another tab works on it.");
     const upload = await this.#patiently(work, signal, () =>
       item.upload
         ? this.api.show(item.upload)
         : this.api.create(file, fingerprint, this.means.sum !== null, work.requestKey),
     );
     this.#reserve(work, upload);
+    // Of a new one another tab may just be looking whether it is free.
+    work.hold ??= await this.holds.wait(upload.id, signal);
     if (upload.state === "aborted") throw new Stopped("gone", "This upload was aborted or has expired: begin again.");
     await this.#keep(work);
     return upload;
@@ -378,6 +378,8 @@ export class Uploader {
   }
 
   #ended(work: Work, error: unknown): void {
+    if (error instanceof Stopped && error.why === "elsewhere") return;
+    if (error instanceof Stopped && ["gone", "unreadable"].includes(error.why)) this.#letGo(work);
     if (error instanceof Stopped && error.why === "gone") {
       if (work.item.upload) void this.records.forget(work.item.upload);
       // A new attempt reserves anew.
@@ -448,7 +450,8 @@ export class Uploader {
     work.file = file;
     work.handle = handle;
     work.fingerprint ??= identity(file, null);
-    this.#set(work, { phase: "queued", file, problem: null });
+    // What another tab works on goes on here when that tab lets go of it.
+    this.#set(work, { phase: work.item.phase === "elsewhere" ? "elsewhere" : "queued", file, problem: null });
   }
 
   #find(key: string): Work | undefined {
@@ -472,11 +475,3 @@ export class Uploader {
   }
 }
 
-/** Whether a kept handle may be read; `ask`: with a question to the person, which needs their click. */
-async function readable(handle: FileSystemFileHandle, ask = false): Promise<boolean> {
-  type Asking = (options: { mode: "read" }) => Promise<PermissionState>;
-  const { queryPermission, requestPermission } = handle as unknown as Record<string, Asking | undefined>;
-  const has = await queryPermission?.call(handle, { mode: "read" });
-  if (has === undefined || has === "granted") return true;
-  return ask && (await requestPermission?.call(handle, { mode: "read" })) === "granted";
-}
