@@ -2,9 +2,9 @@
 import { useInfiniteQuery, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
 import { assets, keys } from "../api/calls";
-import { said } from "../api/problem";
 import type { ListedAsset } from "../api/types";
 import { useConnection } from "../app";
+import { called, each, shortfall } from "../parts/bulk";
 import { bytes } from "../parts/format";
 import { Icon } from "../parts/icon";
 import { Tile } from "../parts/tile";
@@ -74,25 +74,34 @@ export function Library() {
   const chosen = list.filter(({ id }) => picked.has(id));
 
   const remove = async (gone: ListedAsset[]): Promise<void> => {
-    setPicked(new Set());
-    try {
-      await Promise.all(gone.map(({ id }) => assets.remove(id)));
-    } catch (error) {
-      toast(`Not deleted: ${said(error)}`);
-    }
-    await client.invalidateQueries({ queryKey: ["assets"] });
-    const what = gone.length === 1 ? `“${gone[0]?.name}”` : `${gone.length} assets`;
-    toast(`${what} deleted. It can be restored for a while.`, { label: "Undo", run: () => void restore(gone) });
+    const outcome = await each(gone, ({ id }) => assets.remove(id));
+    await settle(outcome.failed.map(({ one }) => one));
+    const short = shortfall(outcome, "deleted");
+    if (short) toast(short);
+    const { done } = outcome;
+    if (done.length) toast(`${called(done)} deleted. It can be restored for a while.`, { label: "Undo", run: () => void restore(done) });
   };
 
   const restore = async (back: ListedAsset[]): Promise<void> => {
-    setPicked(new Set());
-    try {
-      await Promise.all(back.map(({ id }) => assets.restore(id)));
-      toast(back.length === 1 ? `“${back[0]?.name}” is back.` : `${back.length} assets are back.`);
-    } catch (error) {
-      toast(`Not restored: ${said(error)}`);
-    }
+    const outcome = await each(back, ({ id }) => assets.restore(id));
+    await settle(outcome.failed.map(({ one }) => one));
+    const short = shortfall(outcome, "restored");
+    if (short) toast(short);
+    const { done } = outcome;
+    if (done.length) toast(done.length === 1 ? `${called(done)} is back.` : `${called(done)} are back.`);
+  };
+
+  const tag = async (tagged: ListedAsset[], word: string): Promise<void> => {
+    const outcome = await each(tagged, (asset) => assets.edit(asset, { tags: [...new Set([...asset.tags, word])] }));
+    await settle(outcome.failed.map(({ one }) => one));
+    const short = shortfall(outcome, "tagged");
+    if (short) toast(short);
+    if (outcome.done.length) toast(`${called(outcome.done)} tagged “${word}”.`);
+  };
+
+  /** What did not succeed stays selected, to be tried again. */
+  const settle = async (left: ListedAsset[]): Promise<void> => {
+    setPicked(new Set(left.map(({ id }) => id)));
     await client.invalidateQueries({ queryKey: ["assets"] });
   };
 
@@ -148,6 +157,7 @@ export function Library() {
           deleted={state === "deleting"}
           remove={() => void remove(chosen)}
           restore={() => void restore(chosen)}
+          tag={(word) => void tag(chosen, word)}
           clear={() => setPicked(new Set())}
         />
       )}
@@ -194,8 +204,15 @@ function Entry({
 }
 
 function Bulk({
-  chosen, deleted, remove, restore, clear,
-}: { chosen: ListedAsset[]; deleted: boolean; remove: () => void; restore: () => void; clear: () => void }) {
+  chosen, deleted, remove, restore, tag, clear,
+}: {
+  chosen: ListedAsset[];
+  deleted: boolean;
+  remove: () => void;
+  restore: () => void;
+  tag: (word: string) => void;
+  clear: () => void;
+}) {
   const [tagging, setTagging] = useState(false);
   return (
     <div className="bulk card" role="group" aria-label="Selected assets">
@@ -215,30 +232,28 @@ function Bulk({
         </>
       )}
       <button type="button" className="button small plain" onClick={clear}>Clear</button>
-      {tagging && <Tagging chosen={chosen} close={() => setTagging(false)} />}
+      {tagging && <Tagging count={chosen.length} close={() => setTagging(false)} apply={tag} />}
     </div>
   );
 }
 
-function Tagging({ chosen, close }: { chosen: ListedAsset[]; close: () => void }) {
-  const client = useQueryClient();
-  const [tag, setTag] = useState("");
-  const [error, setError] = useState<unknown>(null);
-  const apply = async (): Promise<void> => {
-    try {
-      await Promise.all(chosen.map((asset) => assets.edit(asset, { tags: [...asset.tags, tag] })));
-      await client.invalidateQueries({ queryKey: ["assets"] });
-      close();
-    } catch (problem) {
-      setError(problem);
-    }
-  };
+function Tagging({ count, close, apply }: { count: number; close: () => void; apply: (word: string) => void }) {
+  const [word, setWord] = useState("");
   return (
-    <Modal title={`Tag ${chosen.length} assets`} close={close}>
-      {error !== null && <Failure error={error} />}
-      <input className="input" aria-label="Tag" value={tag} maxLength={50} onChange={({ target }) => setTag(target.value)} />
+    <Modal title={count === 1 ? "Tag 1 asset" : `Tag ${count} assets`} close={close}>
+      <input className="input" aria-label="Tag" value={word} maxLength={50} onChange={({ target }) => setWord(target.value)} />
       <div className="row">
-        <button type="button" className="button primary" disabled={!tag.trim()} onClick={() => void apply()}>Add the tag</button>
+        <button
+          type="button"
+          className="button primary"
+          disabled={!word.trim()}
+          onClick={() => {
+            close();
+            apply(word.trim());
+          }}
+        >
+          Add the tag
+        </button>
         <button type="button" className="button plain" onClick={close}>Cancel</button>
       </div>
     </Modal>
