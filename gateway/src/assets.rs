@@ -34,15 +34,16 @@ pub(crate) struct Wanted {
     state: Option<String>,
     sort: Option<String>,
     q: Option<String>,
+    owner: Option<String>,
     bucket: Option<String>,
     key: Option<String>,
 }
 
 impl paging::Wanted for Wanted {
-    const FIELDS: &'static [&'static str] = &["state", "sort", "q", "bucket", "key"];
+    const FIELDS: &'static [&'static str] = &["state", "sort", "q", "owner", "bucket", "key"];
 }
 
-/// A page, newest first unless asked otherwise, of what is not deleted (`state=deleting` shows what can be restored); or with `bucket` and `key` the assets of one object's versions.
+/// A page, newest first unless asked otherwise, of what is not deleted (`state=deleting` shows what can be restored; `owner=me` an administrator's own); or with `bucket` and `key` the assets of one object's versions.
 pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, page: Page<Wanted>) -> Result<Response, Problem> {
     let principal = caller.with(Scope::AssetsRead)?;
     let invalid = |detail: String| Problem::new(Code::InvalidRequest, detail);
@@ -72,10 +73,15 @@ pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, page: Page
             .find(|order| order.as_str() == text)
             .ok_or_else(|| invalid(format!("sort is one of {}", Order::ALL.map(Order::as_str).join(", "))))?,
     };
+    let owner = match wanted.owner.as_deref() {
+        None => principal.lists_of(),
+        Some("me") => Some(principal.owner.as_str()),
+        Some(_) => return Err(invalid("owner is me, or left out".to_owned())),
+    };
     let before = page.after::<AssetId>()?.map(|id| id.to_string());
     let assets = app.catalog.assets(Listing {
         tenant: &principal.tenant,
-        owner: principal.lists_of(),
+        owner,
         order,
         before: before.as_deref(),
         state,
@@ -84,8 +90,12 @@ pub(crate) async fn list(State(app): State<Arc<App>>, caller: Caller, page: Page
     });
     let (assets, next) = page.cut(assets.await?, |asset| asset.id.to_string());
     let body = shown(&app, &assets, next.as_deref(), summary, App::playback).await?;
-    let query =
-        [("state", state.map(AssetState::as_str)), ("sort", wanted.sort.as_deref()), ("q", wanted.q.as_deref())];
+    let query = [
+        ("state", state.map(AssetState::as_str)),
+        ("sort", wanted.sort.as_deref()),
+        ("q", wanted.q.as_deref()),
+        ("owner", wanted.owner.as_deref()),
+    ];
     Ok(page.answer("/v1/assets", &query, next.as_deref(), body))
 }
 

@@ -115,7 +115,7 @@ function Inside({ user }: { user: User }) {
     <Shell user={user} dock={<Dock />}>
       <Suspense fallback={<Splash />}>
         <Switch>
-          <Route path="/"><Library /></Route>
+          <Route path="/"><Library user={user} /></Route>
           <Route path="/explore"><Explore /></Route>
           <Route path="/watch/:id">{({ id }) => <Watch key={id} id={id} user={user} />}</Route>
           {may("reviewer") && <Route path="/review"><Desk wanted={null} /></Route>}

@@ -31,6 +31,8 @@ export function keepLive(client: QueryClient): () => void {
     }
     void client.invalidateQueries({ queryKey: keys.asset(subject) });
     if (!type.startsWith("rendition.")) lists();
+    // Of others' assets a page may show the progress; a person is told of their own.
+    if (!happened.stream.startsWith("user:")) return;
     const known = client.getQueryData<{ name?: string }>(keys.asset(subject));
     notify(happened, known?.name ?? "reelfleet");
   };

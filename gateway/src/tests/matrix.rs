@@ -438,9 +438,16 @@ async fn no_account_opens_what_has_a_lock_of_its_own() {
 
 #[tokio::test]
 async fn a_list_asks_for_ones_own() {
-    for (roles, owner) in [("user", USER), ("user reviewer", USER), ("admin", "")] {
+    for (roles, query, owner) in [
+        ("user", "", USER),
+        ("user", "?owner=me", USER),
+        ("user reviewer", "", USER),
+        ("admin", "", ""),
+        ("admin", "?owner=me", USER),
+    ] {
         let gateway = Gateway::with(World { roles, ..World::default() }).await;
-        let (status, ..) = gateway.send(with_token(&token(), "GET", "/v1/assets", Value::Null)).await;
+        let path = format!("/v1/assets{query}");
+        let (status, ..) = gateway.send(with_token(&token(), "GET", &path, Value::Null)).await;
         assert_eq!(status, 200);
         let statements = gateway.statements.lock().unwrap();
         let listed = statements.iter().find(|call| call["sql"].as_str().unwrap().contains("FROM asset")).unwrap();
@@ -448,6 +455,6 @@ async fn a_list_asks_for_ones_own() {
             let mut parameters = listed["parameters"].as_array().unwrap().iter();
             parameters.find(|p| p["name"] == name).unwrap()["value"]["stringValue"].clone()
         };
-        assert_eq!((value("owner"), value("tenant")), (owner.into(), "mine".into()), "{roles}");
+        assert_eq!((value("owner"), value("tenant")), (owner.into(), "mine".into()), "{roles} {query}");
     }
 }

@@ -32,6 +32,7 @@ async fn bad_requests_say_what_is_wrong() {
         ("GET", "/v1/assets?limit=101", Value::Null, 400, "invalid_request"),
         ("GET", "/v1/assets?limit=x", Value::Null, 400, "invalid_request"),
         ("GET", "/v1/assets?state=gone", Value::Null, 400, "invalid_request"),
+        ("GET", "/v1/assets?owner=eve", Value::Null, 400, "invalid_request"),
         ("GET", "/v1/assets?cursor=1", Value::Null, 400, "invalid_request"),
         ("GET", "/v1/assets?bucket=b", Value::Null, 400, "invalid_request"),
         ("PUT", "/v1/uploads", Value::Null, 405, "method_not_allowed"),

@@ -11,6 +11,8 @@ export interface Filter {
   q: string;
   state: string;
   sort: string;
+  /** `me`, or nothing: all that one may list. */
+  owner: string;
 }
 
 export const keys = {
@@ -28,6 +30,7 @@ export const keys = {
   users: ["users"] as const,
   invitations: ["invitations"] as const,
   audit: (path: string, kind: string) => ["audit", path, kind] as const,
+  user: (id: string) => ["user", id] as const,
   events: ["events"] as const,
 };
 
@@ -95,6 +98,10 @@ export const events = {
   list: (cursor: string | null, signal: AbortSignal) =>
     api<Events>("GET", `/v1/me/events${query({ cursor, limit: 100 })}`, { signal }),
   see: (position: number) => api<undefined>("PUT", "/v1/me/events/seen", { body: { position } }),
+};
+
+export const users = {
+  show: (id: string, signal: AbortSignal) => api<User>("GET", `/v1/users/${id}`, { signal }),
 };
 
 export const me = () => api<User>("GET", "/v1/me");

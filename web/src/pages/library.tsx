@@ -1,8 +1,8 @@
-/** What is mine: live, searchable, and nothing is deleted without a way back. */
-import { useInfiniteQuery, useQuery, useQueryClient } from "@tanstack/react-query";
+/** What is mine, to administrators what is everybody's: live, searchable, and nothing is deleted without a way back. */
+import { useInfiniteQuery, useQueries, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
-import { assets, keys } from "../api/calls";
-import type { ListedAsset } from "../api/types";
+import { assets, keys, users } from "../api/calls";
+import type { ListedAsset, User } from "../api/types";
 import { useConnection } from "../app";
 import { called, each, shortfall } from "../parts/bulk";
 import { bytes } from "../parts/format";
@@ -11,6 +11,7 @@ import { Tile } from "../parts/tile";
 import { toast } from "../parts/toast";
 import { Bar, Empty, Failure, Modal, Pill, Time, useRested, useTitle } from "../parts/ui";
 import { desk } from "../price-desk";
+import { realtime } from "../realtime/client";
 import { choose } from "../uploads";
 
 const FILTERS = [
@@ -26,6 +27,13 @@ const FILTERS = [
 ] as const;
 
 const ORDERS = [["newest", "Newest first"], ["name", "By name"], ["longest", "Longest first"], ["largest", "Largest first"]] as const;
+
+/** These change by themselves. */
+const UNFINISHED = ["uploaded", "awaiting_approval", "parked", "processing", "playable"];
+/** So many of others' assets are listened to; a connection has room for a few more. */
+const HEARD = 48;
+/** Of what others begin nobody tells: it is looked for. */
+const LOOK_MS = 12_000;
 
 type View = "grid" | "rows";
 const VIEW = "reelfleet-view";
@@ -43,15 +51,17 @@ export async function upload(): Promise<void> {
   await desk.offer(await choose());
 }
 
-export function Library() {
+export function Library({ user }: { user: User }) {
   useTitle("Library");
   const [typed, setTyped] = useState("");
   const [state, setState] = useState("");
   const [sort, setSort] = useState("newest");
+  const [owner, setOwner] = useState("");
   const [view, setView] = useState(keptView);
   const [picked, setPicked] = useState<ReadonlySet<string>>(new Set());
   const q = useRested(typed.trim(), 250);
-  const filter = { q, state, sort: sort === "newest" ? "" : sort };
+  const filter = { q, state, sort: sort === "newest" ? "" : sort, owner };
+  const sees = user.roles.includes("admin");
   const look = (wanted: View): void => {
     setView(wanted);
     try {
@@ -68,10 +78,13 @@ export function Library() {
     initialPageParam: null as string | null,
     getNextPageParam: (page) => page.next_cursor,
     // Without the live connection the list is asked for again and again.
-    refetchInterval: live ? false : 5_000,
+    refetchInterval: !live ? 5_000 : sees && owner === "" ? LOOK_MS : false,
   });
   const list = found.data?.pages.flatMap((page) => page.assets) ?? [];
   const chosen = list.filter(({ id }) => picked.has(id));
+  const foreign = list.filter((asset) => asset.owner !== user.id);
+  useHear(foreign.filter(({ state }) => UNFINISHED.includes(state)).slice(0, HEARD).map(({ id }) => id));
+  const names = useNames(foreign.map((asset) => asset.owner));
 
   const remove = async (gone: ListedAsset[]): Promise<void> => {
     const outcome = await each(gone, ({ id }) => assets.remove(id));
@@ -137,6 +150,12 @@ export function Library() {
             <option key={value} value={value}>{label}</option>
           ))}
         </select>
+        {sees && (
+          <select className="input" aria-label="Whose" value={owner} onChange={({ target }) => setOwner(target.value)}>
+            <option value="">Everyone’s</option>
+            <option value="me">Mine</option>
+          </select>
+        )}
         <select className="input" aria-label="Sort" value={sort} onChange={({ target }) => setSort(target.value)}>
           {ORDERS.map(([value, label]) => (
             <option key={value} value={value}>{label}</option>
@@ -166,7 +185,14 @@ export function Library() {
       {found.data && list.length === 0 ? <Nothing filtered={q !== "" || state !== ""} deleted={state === "deleting"} /> : null}
       <ul className={["grid", view === "rows" && "rows", picked.size > 0 && "picking"].filter(Boolean).join(" ")} aria-label="Assets" aria-busy={found.isFetching}>
         {list.map((asset) => (
-          <Entry key={asset.id} asset={asset} picked={picked.has(asset.id)} pick={() => pick(asset.id)} restore={() => void restore([asset])} />
+          <Entry
+            key={asset.id}
+            asset={asset}
+            owner={asset.owner === user.id ? null : names(asset.owner)}
+            picked={picked.has(asset.id)}
+            pick={() => pick(asset.id)}
+            restore={() => void restore([asset])}
+          />
         ))}
       </ul>
       {found.hasNextPage && <More next={() => void found.fetchNextPage()} busy={found.isFetchingNextPage} />}
@@ -174,9 +200,31 @@ export function Library() {
   );
 }
 
+/** Listens to others' assets: of one's own the page hears anyway. */
+function useHear(ids: string[]): void {
+  const wanted = ids.join(" ");
+  useEffect(() => {
+    const leave = wanted.split(" ").filter(Boolean).map((id) => realtime.join(`asset:${id}`));
+    return () => {
+      for (const end of leave) end();
+    };
+  }, [wanted]);
+}
+
+/** What owners are called. Some are no accounts: a bucket's, a program's. */
+function useNames(owners: string[]): (owner: string) => string {
+  const ids = [...new Set(owners)].filter((id) => id.startsWith("usr_"));
+  const found = useQueries({
+    queries: ids.map((id) => ({ queryKey: keys.user(id), queryFn: ({ signal }: { signal: AbortSignal }) => users.show(id, signal), staleTime: Infinity })),
+  });
+  const names = found.flatMap(({ data }): [string, string][] => (data ? [[data.id, data.name || data.email]] : []));
+  const known = new Map([["bucket", "From the bucket"], ...names]);
+  return (owner) => known.get(owner) ?? (owner.startsWith("usr_") ? "Somebody else" : owner);
+}
+
 function Entry({
-  asset, picked, pick, restore,
-}: { asset: ListedAsset; picked: boolean; pick: () => void; restore: () => void }) {
+  asset, owner, picked, pick, restore,
+}: { asset: ListedAsset; owner: string | null; picked: boolean; pick: () => void; restore: () => void }) {
   const { data: progress = null } = useQuery<number>({ queryKey: keys.progress(asset.id), enabled: false });
   const working = asset.state === "processing" || asset.state === "playable";
   return (
@@ -189,6 +237,7 @@ function Entry({
           <Pill state={asset.state} progress={working ? progress : null} />
           <span>{bytes(asset.source.size)}</span>
           <Time iso={asset.landed_at} />
+          {owner !== null && <span className="owner clip" title={owner}><span className="hidden-text">Owner: </span>{owner}</span>}
         </p>
         {working && progress !== null && <Bar percent={progress} label={`Processing of ${asset.name}`} />}
         {asset.reason && <p className="small quiet">{asset.reason.detail ?? asset.reason.code}</p>}

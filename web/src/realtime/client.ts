@@ -4,7 +4,7 @@
  * Guarantee: it comes back by itself, with its positions, after whatever ended it; its state is what a person is shown.
  */
 import { api } from "../api/client";
-import { hello, nothing, pause, reduce, type RealtimeEvent, type ServerFrame } from "./protocol";
+import { hello, MAX_TOPICS, nothing, pause, reduce, type RealtimeEvent, type ServerFrame } from "./protocol";
 
 export type Connection = "live" | "connecting" | "reconnecting" | "offline";
 
@@ -16,6 +16,10 @@ export class Realtime {
   #state: Connection = "connecting";
   #seen = nothing;
   #topics = new Map<string, number>();
+  /** What the connection was asked to tell. */
+  #told = new Set<string>();
+  /** One of the topics was refused: only what is always one's own is asked for, until there is another wish. */
+  #refused = false;
   #socket: WebSocket | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #watch: ReturnType<typeof setTimeout> | undefined;
@@ -66,11 +70,13 @@ export class Realtime {
     this.#become("connecting");
   }
 
-  /** Listens to one more topic until the answer is called. Topics are said once a connection, so it is made anew. */
+  /** Listens to one more topic until the answer is called. Topics are said once a connection, so it is made anew where it must. */
   join(topic: string): () => void {
-    const held = this.#topics.get(topic) ?? 0;
-    this.#topics.set(topic, held + 1);
-    if (held === 0) this.#renew();
+    this.#topics.set(topic, (this.#topics.get(topic) ?? 0) + 1);
+    if (!this.#told.has(topic)) {
+      this.#refused = false;
+      this.#renew();
+    }
     return () => {
       const left = (this.#topics.get(topic) ?? 1) - 1;
       if (left > 0) this.#topics.set(topic, left);
@@ -110,7 +116,11 @@ export class Realtime {
   #open(url: string): void {
     const socket = new WebSocket(url, "reelfleet.v1");
     this.#socket = socket;
-    socket.onopen = () => socket.send(hello(this.#seen, ["me", ...this.#topics.keys()]));
+    socket.onopen = () => {
+      const topics = ["me", ...(this.#refused ? [] : this.#topics.keys())].slice(0, MAX_TOPICS);
+      this.#told = new Set(topics);
+      socket.send(hello(this.#seen, topics));
+    };
     socket.onmessage = ({ data }: MessageEvent<string>) => {
       if (this.#socket !== socket) return;
       this.#alive();
@@ -142,6 +152,7 @@ export class Realtime {
           for (const listener of this.#refetches) listener();
           break;
         case "leave":
+          this.#refused = effect.code === "forbidden";
           this.#later(effect.retryAfterMs);
           break;
       }
@@ -158,6 +169,7 @@ export class Realtime {
     clearTimeout(this.#watch);
     const socket = this.#socket;
     this.#socket = null;
+    this.#told.clear();
     socket?.close();
   }
 

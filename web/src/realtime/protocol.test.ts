@@ -81,6 +81,13 @@ describe("the realtime protocol", () => {
     expect(all([{ op: "news" } as unknown as ServerFrame]).effects).toEqual([]);
   });
 
+  it("says where it stands in what it still listens to", () => {
+    const seen: Seen = { epoch: "e", positions: { "user:default/ann": 7, "asset:ast_1": 3, "asset:ast_2": 4 }, sequences: {} };
+    expect(JSON.parse(hello(seen, ["me", "asset:ast_2"]))).toEqual({
+      op: "hello", epoch: "e", since: { "user:default/ann": 7, "asset:ast_2": 4 }, topics: ["me", "asset:ast_2"],
+    });
+  });
+
   it("waits with full jitter, at most half a minute", () => {
     expect(pause(0, 1)).toBe(500);
     expect(pause(3, 0.5)).toBe(2000);

@@ -38,10 +38,15 @@ export type Effect =
   | { do: "open"; heartbeatMs: number }
   | { do: "leave"; code: string; retryAfterMs: number };
 
+/** Topics of one connection (docs/api.md). */
+export const MAX_TOPICS = 64;
+
 export const nothing: Seen = { epoch: null, positions: {}, sequences: {} };
 
+/** `topics`: as many as one connection may have. Of assets that are listened to no longer no position is said: a frame has an end. */
 export function hello(seen: Seen, topics: string[]): string {
-  return JSON.stringify({ op: "hello", epoch: seen.epoch, since: seen.positions, topics });
+  const wanted = Object.entries(seen.positions).filter(([stream]) => !stream.startsWith("asset:") || topics.includes(stream));
+  return JSON.stringify({ op: "hello", epoch: seen.epoch, since: Object.fromEntries(wanted), topics });
 }
 
 export function reduce(seen: Seen, frame: ServerFrame): { seen: Seen; effects: Effect[] } {
