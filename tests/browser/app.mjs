@@ -12,6 +12,10 @@ const browser = await launch();
 const ann = await person(browser, base, shots);
 const { page } = ann;
 const facts = {};
+let playlist = null;
+page.on("response", (response) => {
+  if (response.ok() && /\/p\/.*\.m3u8/.test(response.url())) playlist = response.url();
+});
 const SPEED = 20 * MIB;
 
 step("before anybody has an account");
@@ -83,7 +87,7 @@ assert.ok(again <= 12, `three times four in flight at most are sent again: ${JSO
 await (await Network.of(ann, -1)).full();
 
 step("watches it being made, and plays meanwhile");
-const tile = page.locator(".tile").filter({ hasText: "Autumn by the sea" });
+const tile = ann.tile("Autumn by the sea");
 await tile.waitFor();
 const seen = new Set();
 const bar = tile.getByRole("progressbar").locator("i");
@@ -93,6 +97,8 @@ await ann.look("library");
 await tile.getByRole("link", { name: "Autumn by the sea" }).click();
 await page.getByRole("heading", { level: 1, name: "Autumn by the sea" }).waitFor();
 await page.getByText("Still being made: playable up to").waitFor();
+const milestones = page.getByRole("region", { name: "Progress" }).getByRole("listitem");
+assert.match((await milestones.and(page.locator('[aria-current="step"]')).textContent()), /^Ready in every quality/, "what it is at");
 await ann.look("watch-growing");
 await page.getByRole("button", { name: "Play", exact: true }).first().click();
 await video((v) => v.at > 1, "it plays");
@@ -102,6 +108,10 @@ clearInterval(stop);
 await video((v) => v.duration > facts.first.until + 1, "the stream has grown");
 await video((v) => Math.abs(v.duration - 45) < 0.2, "to its end");
 assert.ok(seen.size >= 2, `progress moved: ${[...seen]}`);
+const timeline = await milestones.evaluateAll((list) => list.map((li) => [li.className, li.children[1].textContent, li.children[2].textContent]));
+assert.deepEqual(timeline.map(([reached, name]) => [reached, name]), ["Uploaded", "Checked", "Playable", "Ready in every quality"].map((name) => ["reached", name]));
+const after = timeline.slice(2).map(([, , took]) => took);
+assert.ok(after.every((took) => /^after [\d.]+ (ms|s|min.*)$/.test(took)), `how long it took: ${after}`);
 
 step("seeks by the storyboard, chooses a quality, turns captions on");
 const seek = page.locator(".seek");
@@ -129,6 +139,26 @@ await page.keyboard.press("c");
 assert.equal(await player.getByLabel("Captions").inputValue(), "", "c turns them off");
 await page.keyboard.press("0");
 await video((v) => v.at < 3, "0 goes to the beginning");
+const playing = await page.evaluate(() => !document.querySelector("video").paused);
+await page.keyboard.press(" ");
+await video((v) => v.paused === playing, "space plays and pauses");
+if (!playing) await page.keyboard.press(" ");
+await video((v) => v.paused, "space again");
+await page.keyboard.press("5");
+await video((v) => Math.abs(v.at - 22.5) < 0.1, "5 goes to the middle");
+await page.keyboard.press("ArrowRight");
+await video((v) => Math.abs(v.at - 27.5) < 0.1, "right goes 5 s on");
+await page.keyboard.press("ArrowLeft");
+await page.keyboard.press("ArrowLeft");
+await video((v) => Math.abs(v.at - 17.5) < 0.1, "left goes 5 s back");
+await page.keyboard.press("m");
+await player.getByRole("button", { name: "Mute", pressed: true }).waitFor();
+await page.keyboard.press("m");
+await player.getByRole("button", { name: "Mute", pressed: false }).waitFor();
+await page.keyboard.press("f");
+await page.waitForFunction(() => document.fullscreenElement?.classList.contains("player"));
+await page.keyboard.press("f");
+await page.waitForFunction(() => !document.fullscreenElement);
 await page.getByRole("tab", { name: "Technical" }).click();
 await page.getByRole("columnheader", { name: "Codecs" }).waitFor();
 await ann.look("watch-technical");
@@ -140,6 +170,7 @@ await page.getByLabel("Tags").fill("sea, autumn");
 await page.getByRole("button", { name: "Save" }).click();
 await page.locator(".prose", { hasText: "Waves." }).waitFor();
 const address = page.url();
+const id = address.split("/").at(-1);
 const bob = await person(browser, base, shots);
 await bob.signUp("Bob Stone", "bob@example.org", "staple battery horse");
 await bob.page.getByText("Your library is empty").waitFor();
@@ -163,7 +194,12 @@ await bob.look("explore");
 await bob.page.getByRole("link", { name: "Sign out" }).click();
 await bob.page.getByRole("heading", { name: "Sign in" }).waitFor();
 await bob.page.reload();
-await bob.page.getByRole("heading", { name: "Sign in" }).waitFor();
+await bob.signIn("bob@example.org", "staple battery horse");
+await bob.page.getByText("Your library is empty").waitFor();
+await bob.page.goto("/users");
+await bob.page.getByRole("heading", { name: "There is no such page" }).waitFor();
+await bob.page.evaluate(() => history.pushState(null, "", "/no-such-page"));
+await bob.look("nowhere");
 await bob.end();
 
 step("deletes, thinks better of it, deletes for good");
@@ -171,21 +207,58 @@ const undo = page.getByRole("button", { name: "Undo" });
 await page.getByRole("button", { name: "Delete", exact: true }).click();
 await undo.click();
 await page.getByText("is back.").waitFor();
-await page.locator(".tile").filter({ hasText: "Autumn by the sea" }).waitFor();
+await tile.waitFor();
+await frameUnder(0.1);
+const early = await tile.locator(".scrub > i").getAttribute("style");
+await frameUnder(0.9);
+await eventually(async () => (await tile.locator(".scrub > i").getAttribute("style")) !== early, "another picture where the pointer is");
 await page.getByRole("button", { name: "As a list" }).click();
 await page.getByLabel("Sort").selectOption("largest");
 await page.locator(".rows .tile").filter({ hasText: "Autumn by the sea" }).waitFor();
 await ann.look("library-list");
+await page.route(/\/v1\/assets\?/, async (route) => {
+  const response = await route.fetch();
+  const { assets, ...rest } = await response.json();
+  const reason = { code: "source_damaged", detail: "The picture can't be read beyond 0:31." };
+  await route.fulfill({ response, json: { ...rest, assets: assets.map((asset) => ({ ...asset, state: "failed", reason })) } });
+});
 await page.reload();
-await page.locator(".rows .tile").waitFor();
+await page.locator(".rows .tile").getByText("can't be read beyond").waitFor();
 await page.getByRole("button", { name: "As a grid" }).click();
-await page.getByRole("checkbox", { name: "Select Autumn by the sea" }).check();
+await ann.look("library-failed");
+await page.unrouteAll({ behavior: "ignoreErrors" });
+await page.reload();
+await tile.getByText("Ready", { exact: true }).waitFor();
+const select = page.getByRole("checkbox", { name: "Select Autumn by the sea" });
+const selected = page.getByRole("group", { name: "Selected assets" });
+await select.check();
 await ann.look("library-selected");
-await page.getByRole("group", { name: "Selected assets" }).getByRole("button", { name: "Delete" }).click();
+await selected.getByRole("button", { name: "Tag" }).click();
+await page.getByRole("dialog").getByLabel("Tag").fill("gulls");
+await page.getByRole("button", { name: "Add the tag" }).click();
+await page.getByText("“Autumn by the sea” tagged “gulls”.").waitFor();
+const looked = page.waitForResponse((answer) => answer.url().includes("q=gulls"));
+await page.getByLabel("Search the library").fill("gulls");
+await looked;
+await tile.waitFor();
+await select.check();
+const refuse = (route) => (route.request().method() === "DELETE" ? route.fulfill({ status: 409, contentType: "application/problem+json", body: '{"title":"Not now"}' }) : route.fallback());
+await page.route(`**/v1/assets/${id}`, refuse);
+await selected.getByRole("button", { name: "Delete" }).click();
+await page.getByText("Not deleted: “Autumn by the sea”. Not now").waitFor();
+assert.equal(await undo.count(), 0, "nothing was deleted, and nothing can be undone");
+await page.unroute(`**/v1/assets/${id}`, refuse);
+await page.getByText("1 selected").waitFor();
+await selected.getByRole("button", { name: "Delete" }).click();
+await undo.waitFor();
+await page.getByText("Nothing fits").waitFor();
+await page.getByLabel("Search the library").fill("");
 await page.getByText("Your library is empty").waitFor();
 await page.getByLabel("Show", { exact: true }).selectOption("deleting");
 await page.getByRole("button", { name: "Restore" }).waitFor();
 await ann.look("library-deleted");
+assert.ok(playlist, "it was played");
+assert.equal((await fetch(playlist)).status, 410, "what is deleted plays nowhere");
 await page.locator(".tile").getByRole("link", { name: "Autumn by the sea" }).click();
 await page.getByRole("button", { name: "Delete for good" }).click();
 await page.getByRole("dialog").getByRole("button", { name: "Delete for good" }).click();
@@ -196,6 +269,8 @@ await page.getByRole("navigation").getByText("1 unread").waitFor();
 await ann.go("Notifications");
 await page.getByText("is ready in every quality (new)").waitFor();
 await page.getByText("was deleted, and can be restored for a while").first().waitFor();
+await page.getByText("is gone for good").waitFor();
+assert.equal((await fetch(playlist)).status, 410, "and will not again");
 await ann.look("notifications");
 assert.equal(await page.getByRole("navigation").getByText("unread").count(), 0, "what was looked at is read");
 await ann.go("Keys");
@@ -330,12 +405,37 @@ await page.goto("/docs");
 await page.locator(".opblock").first().waitFor();
 await page.getByRole("link", { name: /AsyncAPI/ }).waitFor();
 ann.wrong.push(...(await page.evaluate(() => window.refused)));
+await ann.look("docs", false);
+
+step("what is slow, what fails, what can't be reached");
+let answer = null;
+const asked = new Promise((resolve) => {
+  void page.route(/\/v1\/assets\?/, (route) => {
+    answer = (how) => route.fulfill(how);
+    resolve();
+  });
+});
 await page.goto("/");
-await page.getByRole("heading", { level: 1, name: "Library" }).waitFor();
+await asked;
+await page.getByRole("status", { name: "Loading" }).waitFor();
+await ann.look("library-loading");
+await answer({ status: 403, contentType: "application/problem+json", body: '{"title":"Not allowed","request_id":"req_1"}' });
+await page.getByText("Not allowed").waitFor();
+await ann.look("library-error");
+await page.unrouteAll({ behavior: "ignoreErrors" });
+await page.getByRole("button", { name: "Try again" }).click();
+await page.getByText("Your library is empty").waitFor();
+await page.route("**/v1/auth/refresh", (route) => route.abort());
+await page.reload();
+await page.getByText("The server can't be reached").waitFor();
+await ann.look("unreachable");
+await page.unrouteAll({ behavior: "ignoreErrors" });
+await page.getByRole("button", { name: "Try again" }).click();
+await page.getByText("Your library is empty").waitFor();
 
 await ann.end();
 await browser.close();
-console.log(JSON.stringify({ ...facts, pages: ann.seen.length + bob.seen.length, wrong: [...ann.wrong, ...bob.wrong] }));
+console.log(JSON.stringify({ ...facts, looks: [...ann.seen, ...bob.seen], wrong: [...ann.wrong, ...bob.wrong] }));
 
 /** On somebody else's page the player plays, as nobody; no other page of ours shows up there. */
 async function framed(code, address) {
@@ -364,6 +464,14 @@ async function budget(amount) {
   await asked.getByLabel(/At most a day/).fill(amount);
   await asked.getByRole("button", { name: "Set" }).click();
   await page.getByRole("row", { name: amount ? new RegExp(`default .*${amount.replace(".", "\\.")}`) : /default.*anything/ }).waitFor();
+}
+
+/** The pointer over a tile, so far from its left edge: the storyboard's picture of that moment. */
+async function frameUnder(share) {
+  const frame = tile.locator(".frame");
+  const { width } = await frame.boundingBox();
+  await frame.hover({ position: { x: width * share, y: 90 } });
+  await tile.locator(".scrub > i").waitFor();
 }
 
 /** Cuts the network until the page says so; what had begun and arrived by then. */

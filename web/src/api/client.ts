@@ -40,10 +40,11 @@ export async function request(method: string, path: string, call: Call = {}): Pr
   return response;
 }
 
-/** The JSON of the answer; undefined where it has none. */
+/** The JSON of the answer; undefined where it has none, whatever its status. */
 export async function api<T>(method: string, path: string, call: Call = {}): Promise<T> {
   const response = await request(method, path, call);
-  return (response.status === 204 ? undefined : await response.json()) as T;
+  const text = await response.text();
+  return (text ? JSON.parse(text) : undefined) as T;
 }
 
 /** A query string of what is set. */
