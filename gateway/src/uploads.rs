@@ -408,7 +408,9 @@ async fn arrived(app: &App, upload: &Upload) -> Result<Option<Vec<Part>>, Proble
 }
 
 fn completed(upload: &Upload) -> Value {
-    json!({ "id": upload.id.to_string(), "asset": upload.asset.to_string(), "state": "completed" })
+    let mut shown = shown(upload, None);
+    shown["state"] = "completed".into();
+    shown
 }
 
 /// An upload as the API shows it. The bucket and S3's own id stay inside.
