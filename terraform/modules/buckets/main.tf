@@ -239,7 +239,7 @@ resource "aws_s3_bucket_policy" "bucket" {
   for_each = local.buckets
   bucket   = aws_s3_bucket.bucket[each.key].id
   policy = jsonencode({
-    Version   = "2012-10-17"
+    Version = "2012-10-17"
     Statement = concat(
       [local.tls_only[each.key]],
       [for statement in var.outputs_statements : statement if each.key == "outputs"],
