@@ -28,6 +28,7 @@ pub mod invariants;
 pub mod jobs;
 pub mod landing;
 pub mod letters;
+mod log_cursor;
 pub mod mail;
 mod migrate;
 pub mod notices;

@@ -7,9 +7,10 @@ use reelfleet_messages::UserId;
 
 use crate::Step;
 use crate::error::CatalogError;
+use crate::log_cursor;
 use crate::mail::{self, NewMail};
 use crate::statement::{Params, Statement};
-use crate::store::{Atomic, Catalog, first_int};
+use crate::store::{Catalog, first_int};
 
 const CURSOR: &str = "notices";
 
@@ -63,8 +64,7 @@ impl Catalog {
 
     /// How far the operators' stream has been told.
     pub async fn told_until(&self) -> Result<i64, CatalogError> {
-        let sql = "SELECT position FROM log_cursor WHERE name = :name";
-        let rows = self.read(Statement::new(sql).text("name", CURSOR)).await?;
+        let rows = self.read(log_cursor::position(CURSOR)).await?;
         Ok(first_int(&rows)?.unwrap_or(0))
     }
 
@@ -73,18 +73,7 @@ impl Catalog {
     /// # Errors
     /// Conflict: another process told it.
     pub async fn tell(&self, step: &Step, from: i64, to: i64, mails: &[NewMail<'_>]) -> Result<(), CatalogError> {
-        let mut statements = vec![
-            Statement::new("UPDATE log_cursor SET position = :to, op_id = :op WHERE name = :name AND position = :from")
-                .int("to", to)
-                .text("op", &step.op)
-                .text("name", CURSOR)
-                .int("from", from)
-                .expect(1),
-        ];
-        statements.extend(mails.iter().map(|mail| mail::enqueue(step, mail)));
-        let settled = Statement::new("SELECT name FROM log_cursor WHERE name = :name AND op_id = :op")
-            .text("name", CURSOR)
-            .text("op", &step.op);
-        self.commit(Atomic { what: "telling uploaders", statements, settled }).await
+        let mails = mails.iter().map(|mail| mail::enqueue(step, mail));
+        self.commit(log_cursor::moved(step, "telling uploaders", CURSOR, (from, to), mails)).await
     }
 }
