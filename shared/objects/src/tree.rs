@@ -5,6 +5,7 @@
 //! XML (a control character) hides no other.
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
 use aws_sdk_s3::types::{Delete, EncodingType, ObjectIdentifier};
 use percent_encoding::percent_decode_str;
 use reelfleet_telemetry::BatchShortfall;
@@ -125,20 +126,7 @@ impl ObjectTree {
 
     /// Up to 1,000 versions of all objects after a key and version. Where the bucket has no versions, its objects.
     pub async fn versions_page(&self, after: Option<&After>) -> Result<VersionsPage, ObjectError> {
-        let answer = self
-            .client
-            .list_object_versions()
-            .bucket(&self.bucket)
-            .set_key_marker(after.map(|(key, _)| key.clone()))
-            .set_version_id_marker(after.and_then(|(_, version)| version.clone()))
-            .encoding_type(EncodingType::Url)
-            .send()
-            .await
-            .map_err(|error| ObjectError::of("ListObjectVersions", &self.bucket, "", error))?;
-        let next = match (answer.is_truncated, answer.next_key_marker) {
-            (Some(true), Some(key)) => decoded(&key).map(|key| (key, answer.next_version_id_marker)),
-            _ => None,
-        };
+        let (answer, next) = self.list_versions("", after).await?;
         let versions = answer.versions.unwrap_or_default().into_iter().filter_map(|version| {
             Some(ListedVersion {
                 key: decoded(&version.key?)?,
@@ -222,17 +210,7 @@ impl ObjectTree {
 
     /// A page of the versions and delete markers of exactly this key, and where the next begins.
     async fn versions_of(&self, key: &str, after: Option<After>) -> Result<(Vec<Version>, Option<After>), ObjectError> {
-        let (key_marker, version_marker) = after.unzip();
-        let page = self
-            .client
-            .list_object_versions()
-            .bucket(&self.bucket)
-            .prefix(key)
-            .set_key_marker(key_marker)
-            .set_version_id_marker(version_marker.flatten())
-            .send()
-            .await
-            .map_err(|error| ObjectError::of("ListObjectVersions", &self.bucket, key, error))?;
+        let (page, next) = self.list_versions(key, after.as_ref()).await?;
         let versions = page.versions.unwrap_or_default().into_iter().map(|version| {
             (version.key, Version { id: version.version_id, etag: bare(version.e_tag), is_marker: false })
         });
@@ -241,13 +219,34 @@ impl ObjectTree {
             .unwrap_or_default()
             .into_iter()
             .map(|marker| (marker.key, Version { id: marker.version_id, etag: String::new(), is_marker: true }));
-        let own = versions.chain(markers).filter(|(own, _)| own.as_deref() == Some(key)).map(|(_, version)| version);
+        let is_own = |own: Option<String>| own.and_then(|own| decoded(&own)).is_some_and(|own| own == key);
+        let own = versions.chain(markers).filter_map(|(own, version)| is_own(own).then_some(version));
         // Keys come in order: once past ours there is nothing more of it.
-        let next = match (page.is_truncated, page.next_key_marker) {
-            (Some(true), Some(next)) if next == key => Some((next, page.next_version_id_marker)),
+        Ok((own.collect(), next.filter(|(next, _)| next == key)))
+    }
+
+    /// A page of what there is under a prefix, its keys still encoded, and where the next begins.
+    async fn list_versions(
+        &self,
+        prefix: &str,
+        after: Option<&After>,
+    ) -> Result<(ListObjectVersionsOutput, Option<After>), ObjectError> {
+        let mut answer = self
+            .client
+            .list_object_versions()
+            .bucket(&self.bucket)
+            .set_prefix((!prefix.is_empty()).then(|| prefix.to_owned()))
+            .set_key_marker(after.map(|(key, _)| key.clone()))
+            .set_version_id_marker(after.and_then(|(_, version)| version.clone()))
+            .encoding_type(EncodingType::Url)
+            .send()
+            .await
+            .map_err(|error| ObjectError::of("ListObjectVersions", &self.bucket, prefix, error))?;
+        let next = match (answer.is_truncated, answer.next_key_marker.take()) {
+            (Some(true), Some(key)) => decoded(&key).map(|key| (key, answer.next_version_id_marker.take())),
             _ => None,
         };
-        Ok((own.collect(), next))
+        Ok((answer, next))
     }
 
     /// Deletes exactly this object: the version, or where there are no versions the bytes with this ETag. Says whether it
@@ -447,6 +446,20 @@ mod tests {
             let tree = ObjectTree::new(server.client(), "b");
             assert_eq!(tree.is_gone("k", version, etag).await.unwrap(), gone, "{version:?} {etag}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_no_xml_is_found_and_hides_nobody() {
+        let listed = "<ListVersionsResult><IsTruncated>true</IsTruncated><NextKeyMarker>a%2B+b%01</NextKeyMarker>\
+            <NextVersionIdMarker>v2</NextVersionIdMarker>\
+            <Version><Key>a%2B+b%01</Key><VersionId>v2</VersionId><ETag>\"e\"</ETag></Version></ListVersionsResult>";
+        let rest = "<ListVersionsResult><Version><Key>a%2B+b%01c</Key><VersionId>v1</VersionId></Version></ListVersionsResult>";
+        let server = Server::start([listed, listed, rest].map(|body| Answer::whole(body.as_bytes())).into()).await;
+        let tree = ObjectTree::new(server.client(), "b");
+        assert!(!tree.is_gone("a+ b\u{1}", Some("v2"), "e").await.unwrap());
+        assert!(tree.is_gone("a+ b\u{1}", Some("v1"), "e").await.unwrap());
+        let requests = server.requests().await;
+        assert!(requests.iter().all(|request| request.line.contains("encoding-type=url")));
     }
 
     #[tokio::test]
