@@ -31,7 +31,7 @@ use crate::outcome::{Outcome, full_jitter};
 use crate::queue::{BoxFuture, Delivery};
 use crate::trace;
 
-/// A task that found no room for its decoder comes back within so long, to whoever has some.
+/// A task that found no room for its decoder is due again within so long, for whoever has some.
 const NO_ROOM: Duration = Duration::from_secs(10);
 
 /// What came of an attempt that went well.
@@ -296,10 +296,11 @@ impl<H: TaskHandler> TaskRunner<H> {
             Some(Err(WorkError::Again { why, exit })) => self.again(&attempt, &why, exit.as_deref()).await,
             Some(Err(WorkError::Later(why))) => {
                 tracing::info!("{why}");
-                self.give_back(&attempt, full_jitter(NO_ROOM, NO_ROOM, 0)).await
+                // The message has done its part: each return would bring it nearer to the dead letters. The sweep sends another.
+                self.give_back(&attempt, full_jitter(NO_ROOM, NO_ROOM, 0), Outcome::Done).await
             }
             Some(Err(WorkError::Catalog(error))) => self.told(&attempt, Err(error), Outcome::Done),
-            None => self.give_back(&attempt, Duration::ZERO).await,
+            None => self.give_back(&attempt, Duration::ZERO, Outcome::Release { after: Duration::ZERO }).await,
         }
     }
 
@@ -314,10 +315,9 @@ impl<H: TaskHandler> TaskRunner<H> {
     }
 
     /// Nothing charged: shortly before the end of a drain's grace, or where there was no room.
-    async fn give_back(&self, attempt: &Attempt, after: Duration) -> Outcome {
+    async fn give_back(&self, attempt: &Attempt, after: Duration, again: Outcome) -> Outcome {
         let step = attempt.step("release");
         let given = self.catalog.release(&step, &attempt.lease, step.now.saturating_add(millis(after))).await;
-        let again = Outcome::Release { after };
         // Refused: what ended it was under way when the grace ran out, and was committed.
         self.told(attempt, given, again.clone());
         again

@@ -36,9 +36,6 @@ pub struct DecoderConfig {
     /// No session may be without progress for longer than this, whatever its clocks say. Without it:
     /// `REELFLEET_DECODER_NO_PROGRESS_SECONDS`, else the clocks alone.
     pub no_progress: Option<Duration>,
-    /// MiB of memory that the decoders of all processes that say the same share. Without it:
-    /// `REELFLEET_DECODER_MEMORY_MIB`, else what this machine or the process's cgroup can spare.
-    pub memory_mib: Option<u64>,
 }
 
 /// Makes decoders; one for each worker process. Cheap to clone.
@@ -64,11 +61,8 @@ impl Decoders {
             Some(limit) => Some(limit),
             None => wanted("REELFLEET_DECODER_NO_PROGRESS_SECONDS", "seconds")?.map(Duration::from_secs),
         };
-        let memory = match config.memory_mib {
-            Some(mib) => Some(mib),
-            None => wanted("REELFLEET_DECODER_MEMORY_MIB", "MiB")?,
-        };
-        let memory = Arc::new(memory.map_or_else(Memory::of_machine, Memory::of_mib));
+        let memory = wanted("REELFLEET_DECODER_MEMORY_MIB", "MiB")?.map_or_else(Memory::of_machine, Memory::of_mib);
+        let memory = Arc::new(memory);
         let zygote = Zygote::start(&program)?;
         let Jail { text, landlock, landlock_abi, missing } = &zygote.jail;
         if *missing != Missing::default() {

@@ -2,7 +2,8 @@
 //!
 //! Guarantee: the decoders of all processes of a machine never expect more memory together than there is, however they
 //! end. A unit of it is a name among the kernel's abstract sockets (unix(7)): it is whoever's bound it, until that socket
-//! closes or its process dies. Who expects more than all of it gets all of it, alone.
+//! closes or its process dies. Who expects more than there is gets all but what is left to small work, which probes, sound and
+//! most pictures are: it never waits behind one large film.
 //!
 //! Processes share a machine's memory as far as they share its network namespace and agree how much it is: containers
 //! that have their own are told how much is theirs by their cgroup, or by `REELFLEET_DECODER_MEMORY_MIB`.
@@ -21,6 +22,8 @@ use tokio::time::{Instant, timeout};
 use crate::error::MediaError;
 
 const UNIT_MIB: u64 = 64;
+/// Units that only requests of a single one take, where there are four times as many.
+const FOR_SMALL: usize = 2;
 /// How often to look whether another process has left room; this one's decoders ring.
 const LOOK: Duration = Duration::from_millis(250);
 /// What the kernel, page cache and everything but decoders is left: an eighth, and this.
@@ -62,12 +65,12 @@ impl Memory {
         Self::of_mib(all - (all / 8) - RESERVE_MIB.min(all / 4))
     }
 
-    /// Takes room for so many MiB, or for as many as there are; waits until others have left it.
+    /// Takes room for so many MiB, or for as many as there are for one; waits until others have left it.
     ///
     /// # Errors
     /// `NoRoom` where that takes longer than `patience`: nothing is wrong with the source, another time will do.
     pub(crate) async fn take(&self, mib: u64, patience: Duration) -> Result<Room, MediaError> {
-        let units = usize::try_from(mib.div_ceil(UNIT_MIB)).unwrap_or(usize::MAX).clamp(1, self.units);
+        let units = usize::try_from(mib.div_ceil(UNIT_MIB)).unwrap_or(usize::MAX).clamp(1, self.most());
         let began = Instant::now();
         loop {
             let freed = self.freed.notified();
@@ -89,15 +92,22 @@ impl Memory {
         }
     }
 
+    /// What one decoder may have, and all large ones together.
+    fn most(&self) -> usize {
+        if self.units < 4 * FOR_SMALL { self.units } else { self.units - FOR_SMALL }
+    }
+
     /// So many units, or none.
     fn try_take(&self, wanted: usize) -> io::Result<Option<Vec<UnixDatagram>>> {
+        // Small work alone reaches the last ones.
+        let open = if wanted > 1 { self.most() } else { self.units };
         let from = self.next.fetch_add(wanted, Ordering::Relaxed);
         let mut taken = Vec::with_capacity(wanted);
-        for offset in 0..self.units {
+        for offset in 0..open {
             if taken.len() == wanted {
                 break;
             }
-            let unit = from.wrapping_add(offset) % self.units;
+            let unit = from.wrapping_add(offset) % open;
             let name = SocketAddr::from_abstract_name(format!("reelfleet/memory/{}/{unit}", self.units))?;
             match UnixDatagram::bind_addr(&name) {
                 Ok(bound) => taken.push(bound),
@@ -134,26 +144,29 @@ mod tests {
 
     #[test]
     fn there_is_no_more_than_there_is_and_what_is_dropped_is_free_again() {
-        let memory = Memory::of_mib(8 * UNIT_MIB);
+        let memory = Memory::of_mib(10 * UNIT_MIB);
         let first = memory.try_take(5).unwrap().unwrap();
         assert!(memory.try_take(4).unwrap().is_none(), "and nothing of it is kept");
         let rest = memory.try_take(3).unwrap().unwrap();
-        assert!(memory.try_take(1).unwrap().is_none());
-        drop(first);
+        assert!(memory.try_take(2).unwrap().is_none());
+        let small = [memory.try_take(1).unwrap().unwrap(), memory.try_take(1).unwrap().unwrap()];
+        assert!(memory.try_take(1).unwrap().is_none(), "small work has its own, and no more than there is");
+        drop((first, small));
         assert!(memory.try_take(5).unwrap().is_some());
         drop(rest);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_is_told_and_who_waits_in_vain_too() {
-        let memory = Memory::of_mib(9 * UNIT_MIB);
+        let memory = Memory::of_mib(11 * UNIT_MIB);
         let all = memory.take(u64::MAX, Duration::ZERO).await.unwrap();
-        let error = memory.take(1, Duration::from_secs(2)).await.unwrap_err();
-        assert!(matches!(error, MediaError::NoRoom { mib: 1, of_mib: 576 }), "{error}");
-        let waits = memory.take(1, Duration::from_secs(3600));
+        let small = memory.take(1, Duration::ZERO).await.unwrap();
+        let error = memory.take(65, Duration::from_secs(2)).await.unwrap_err();
+        assert!(matches!(error, MediaError::NoRoom { mib: 65, of_mib: 704 }), "{error}");
+        let waits = memory.take(65, Duration::from_secs(3600));
         tokio::pin!(waits);
         assert!(timeout(Duration::ZERO, &mut waits).await.is_err());
-        drop(all);
+        drop((all, small));
         assert!(timeout(Duration::ZERO, waits).await.is_ok(), "by a ring, not by a look");
     }
 

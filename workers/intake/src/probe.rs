@@ -48,7 +48,7 @@ impl Prober {
         if !again {
             self.check_room(&asset).await?;
         }
-        let (report, usage) = Span::child("look at the source").within(self.look(&asset, &policy)).await?;
+        let (report, usage) = Span::child("look at the source").within(self.look(attempt, &asset, &policy)).await?;
         attempt.heart.beat();
         let (media, pixels) = facts(&report);
         policy.check_media(media, report.duration_ms, pixels).map_err(WorkError::Refused)?;
@@ -111,7 +111,7 @@ impl Prober {
         }
     }
 
-    async fn look(&self, asset: &Asset, policy: &Policy) -> Result<(ProbeReport, Usage), WorkError> {
+    async fn look(&self, attempt: &Attempt, asset: &Asset, policy: &Policy) -> Result<(ProbeReport, Usage), WorkError> {
         let size = asset.size.unsigned_abs();
         let request = Request::Probe {
             size,
@@ -132,6 +132,8 @@ impl Prober {
         );
         let mut session =
             self.decoders.open(request, Source::of_object(reader), CLOCKS).await.map_err(Verdict::from)?;
+        // It may have waited for memory; from here on its own clocks count.
+        attempt.heart.beat();
         let mut report = None;
         while let Some(output) = session.next().await.map_err(Verdict::from)? {
             if let OutputHeader::Probed(probed) = output.header {

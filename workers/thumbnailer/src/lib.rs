@@ -117,6 +117,7 @@ impl Thumbnailer {
         );
         let source = Source::of_object(reader).with_pixels(asset.pixels());
         let mut session = self.decoders.open(request, source, CLOCKS).await.map_err(Verdict::from)?;
+        attempt.heart.beat();
         while let Some(output) = session.next().await.map_err(Verdict::from)? {
             attempt.heart.beat();
             let made = match output.header {

@@ -173,6 +173,7 @@ impl Transcoder {
         let folder = format!("t/{}/{}/", attempt.lease.envelope.task, attempt.lease.token);
         self.catalog.open_attempt(&attempt.step("open"), &attempt.lease, &format!("{base}{folder}")).await?;
         let session = self.decoders.open(request, self.source(span.asset), CLOCKS).await.map_err(Verdict::from)?;
+        attempt.heart.beat();
         let segments = Segments::new(self.outputs.clone(), base, folder, span.chunk);
         self.follow(attempt, span, session, segments).await
     }

@@ -36,7 +36,7 @@ impl Transcoder {
         let probe: ProbeReport = serde_json::from_str(asset.probe.as_deref().unwrap_or_default())
             .map_err(|error| WorkError::again(format!("the stored probe can't be read: {error}")))?;
         let (index, usage) = match &probe.video {
-            Some(_) => Some(self.index(&asset).await?).unzip(),
+            Some(_) => Some(self.index(attempt, &asset).await?).unzip(),
             None => (None, None),
         };
         attempt.heart.beat();
@@ -103,9 +103,10 @@ impl Transcoder {
         Ok(Earlier { misled: before.copy_delay_us.is_none(), may_copy: false })
     }
 
-    async fn index(&self, asset: &Asset) -> Result<(IndexReport, Usage), WorkError> {
+    async fn index(&self, attempt: &Attempt, asset: &Asset) -> Result<(IndexReport, Usage), WorkError> {
         let request = Request::Index { size: asset.size.unsigned_abs(), limits: MediaLimits::default() };
         let mut session = self.decoders.open(request, self.source(asset), CLOCKS).await.map_err(Verdict::from)?;
+        attempt.heart.beat();
         let mut report = None;
         while let Some(output) = session.next().await.map_err(Verdict::from)? {
             if let OutputHeader::Indexed(index) = output.header {
