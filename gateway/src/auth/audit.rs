@@ -53,7 +53,7 @@ pub(crate) async fn page<W>(
     let mut people: Vec<String> = entries.iter().map(|entry| entry.who.clone()).collect();
     people.sort_unstable();
     people.dedup();
-    let emails: HashMap<String, String> = app.catalog.emails_of(&people).await?.into_iter().collect();
+    let emails: HashMap<String, String> = app.catalog.emails_of(tenant, &people).await?.into_iter().collect();
     let entries = entries.iter().map(|entry| {
         let mut shown = shown(entry);
         shown["email"] = json!(emails.get(&entry.who));

@@ -192,11 +192,17 @@ impl Catalog {
         self.read(statement).await?.iter().map(user_from).collect()
     }
 
-    /// The e-mails of those of these ids that are accounts.
-    pub async fn emails_of(&self, ids: &[String]) -> Result<Vec<(String, String)>, CatalogError> {
-        let sql = concat!("SELECT id, email FROM user_account WHERE id IN ", one_of!());
-        let rows = self.read_each(sql, ids).await?;
-        rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
+    /// The e-mails of those of these ids that are accounts; of one tenant alone, where one is given.
+    pub async fn emails_of(&self, tenant: Option<&str>, ids: &[String]) -> Result<Vec<(String, String)>, CatalogError> {
+        let sql = concat!("SELECT id, email, tenant FROM user_account WHERE id IN ", one_of!());
+        let mut found = Vec::new();
+        for row in self.read_each(sql, ids).await? {
+            let of = row.text(2)?;
+            if tenant.is_none_or(|tenant| tenant == of) {
+                found.push((row.text(0)?, row.text(1)?));
+            }
+        }
+        Ok(found)
     }
 
     /// Changes an account, if it still has the version. Whoever is disabled is signed out everywhere.

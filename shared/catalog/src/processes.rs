@@ -36,11 +36,6 @@ impl Process {
     pub fn is_fresh(&self, now: i64) -> bool {
         self.seen_at >= now.saturating_sub(FRESH_MS)
     }
-
-    /// Whether it is there to take work.
-    pub fn is_there(&self, now: i64) -> bool {
-        self.is_fresh(now) && !self.leaving
-    }
 }
 
 impl Catalog {

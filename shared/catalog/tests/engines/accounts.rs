@@ -86,6 +86,11 @@ async fn everybody_at_once(catalog: &Catalog) -> User {
     assert!(all.iter().filter(|user| user.roles == "user").count() == 7);
     assert_eq!(catalog.users("people", &all[5].id.to_string(), 100).await.unwrap(), all[6..]);
     assert_eq!(catalog.users("other", "", 100).await.unwrap(), []);
+    let ids = [all[5].id.to_string(), "a key".to_owned()];
+    let known = [(all[5].id.to_string(), all[5].email.clone())];
+    assert_eq!(catalog.emails_of(None, &ids).await.unwrap(), known);
+    assert_eq!(catalog.emails_of(Some("people"), &ids).await.unwrap(), known);
+    assert_eq!(catalog.emails_of(Some("other"), &ids).await.unwrap(), [], "whose address it is");
     let taken = user("u3@example.org");
     assert_eq!(sign_up(catalog, &taken, None).await, None, "an e-mail has one account");
     assert_eq!(catalog.user(&taken.id).await.unwrap(), None);

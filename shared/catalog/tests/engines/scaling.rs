@@ -95,7 +95,7 @@ async fn processes(catalog: &Catalog) {
         (("gateway".to_owned(), None, 1), ("transcoder".to_owned(), Some("transcoder".to_owned()), 1));
     assert_eq!(counts(NOW + 2).await, [of_gateway.clone(), of_transcoder]);
     assert_eq!(counts(NOW + 2 + FRESH_MS).await, std::slice::from_ref(&of_gateway), "the other fell silent");
-    assert!(gateway.is_there(NOW + 2 + FRESH_MS) && !second.is_fresh(NOW + 2 + FRESH_MS));
+    assert!(gateway.is_fresh(NOW + 2 + FRESH_MS) && !second.is_fresh(NOW + 2 + FRESH_MS));
     let leaving = Process { leaving: true, ..second };
     catalog.alive(&leaving).await.unwrap();
     assert_eq!(counts(NOW + 2).await, [of_gateway], "who leaves takes nothing new");
