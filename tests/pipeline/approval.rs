@@ -246,7 +246,7 @@ async fn asked_by_topic(clients: &Clients, queue: &str, review: &str) {
     let envelope: Value = serde_json::from_str(received.messages()[0].body().unwrap()).unwrap();
     assert_eq!(envelope["Subject"], "Please review: film.mp4", "{envelope}");
     let text = envelope["Message"].as_str().unwrap();
-    assert!(text.starts_with("film.mp4\nIt waits for the verdict of 2 reviewers.\n"), "{text}");
+    assert!(text.starts_with("Name: film.mp4\nIt waits for the verdict of 2 reviewers.\n"), "{text}");
     let links: Vec<&str> = text.lines().filter(|line| line.contains("://")).collect();
     assert_eq!(links, [format!("{}/reviews/{review}", clients.gateway)], "{text}");
     assert_eq!(clients.sqs.receive_message().queue_url(queue).send().await.unwrap().messages().len(), 0, "once");

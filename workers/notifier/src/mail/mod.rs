@@ -147,6 +147,14 @@ impl Office {
     }
 }
 
+/// Another process that was first has told it.
+fn first(told: Result<(), CatalogError>) -> Result<(), CatalogError> {
+    match told {
+        Err(error) if error.is_conflict() => Ok(()),
+        other => other,
+    }
+}
+
 /// Writes to uploaders, until the process drains.
 pub(crate) async fn tell_uploaders(context: Context, catalog: Catalog, every: Duration) {
     loop {

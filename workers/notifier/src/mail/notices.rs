@@ -14,6 +14,8 @@ use reelfleet_fleet::Context;
 use reelfleet_messages::event::ReasonCode;
 use reelfleet_messages::{AssetId, CloudEvent, Event, MailId, UserId};
 
+use super::first;
+
 /// Events of one round.
 const PAGE: i64 = 500;
 /// Yesterday's news is not worth a mail.
@@ -74,14 +76,6 @@ pub(super) async fn round(context: &Context, catalog: &Catalog) -> Result<bool, 
         .collect();
     first(catalog.tell(&step, at, to, &mails).await)?;
     Ok(page.len() as i64 == PAGE)
-}
-
-/// Another process that was first has told it.
-fn first(told: Result<(), CatalogError>) -> Result<(), CatalogError> {
-    match told {
-        Err(error) if error.is_conflict() => Ok(()),
-        other => other,
-    }
 }
 
 /// What an event means for the uploader: nothing, that it is ready, or why it came to nothing.

@@ -1,13 +1,16 @@
 //! Mails by the topic `mails`: what happened, to whoever has subscribed an address there.
 //!
 //! Guarantees: a mail is plain text with a name and one link, which asks who one is: it holds no token and no code, since it
-//! is the same for all subscribers and can be forwarded; subscriptions filter by the attributes `type` and `tenant`.
+//! is the same for all subscribers and can be forwarded; what an uploader or a reviewer has written is no link and turns no
+//! line around; subscriptions filter by the attributes `type` and `tenant`.
 
 use reelfleet_catalog::events::OPS_STREAM;
 use reelfleet_catalog::topic_mail::TopicMail;
 use reelfleet_catalog::{Catalog, CatalogError};
 use reelfleet_fleet::Context;
 use reelfleet_messages::{CloudEvent, Event};
+
+use super::first;
 
 /// Events of one round.
 const PAGE: i64 = 100;
@@ -43,14 +46,6 @@ pub(super) async fn round(context: &Context, catalog: &Catalog) -> Result<bool, 
     }
     first(catalog.tell_topic(&step, at, to, &mails).await)?;
     Ok(page.len() as i64 == PAGE)
-}
-
-/// Another process that was first has told it.
-fn first(told: Result<(), CatalogError>) -> Result<(), CatalogError> {
-    match told {
-        Err(error) if error.is_conflict() => Ok(()),
-        other => other,
-    }
 }
 
 /// What an event is worth to somebody who has no account perhaps.
@@ -95,16 +90,24 @@ fn subject(what: &str, name: &str) -> String {
     if name.is_empty() || !name.chars().all(plain) {
         return format!("{what}: an upload");
     }
-    format!("{what}: {name}").chars().take(SUBJECT).collect()
+    format!("{what}: {}", line(name)).chars().take(SUBJECT).collect()
 }
 
 fn text(says: &str, name: &str, tenant: &str, page: &str) -> String {
-    let line = |text: &str| text.replace(char::is_control, " ");
     format!(
-        "{}\n{}\n\nSee it here, signed in. Opening it changes nothing:\n{page}\n\nTenant: {tenant}\n",
+        "Name: {}\n{}\n\nSee it here, signed in. Opening it changes nothing:\n{page}\n\nTenant: {tenant}\n",
         line(name),
         line(says)
     )
+}
+
+/// One line of somebody else's words, none of which a mail client takes for a link or for a change of direction
+/// (Unicode Standard Annex #9).
+fn line(words: &str) -> String {
+    let breaks = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    words.replace(breaks, " ").replace("://", ": //")
 }
 
 #[cfg(test)]
@@ -141,9 +144,18 @@ mod tests {
     }
 
     #[test]
+    fn what_an_uploader_wrote_is_no_link_and_turns_nothing_around() {
+        let text =
+            text("https://evil.example/why", "https://evil.example/\u{202e}4pm.a\u{2028}b", "acme", "https://r/x");
+        assert_eq!(text.matches("://").count(), 1, "{text}");
+        assert!(text.starts_with("Name: https: //evil.example/ 4pm.a b\nhttps: //evil.example/why\n"), "{text}");
+        assert_eq!(subject("Ready", "http://evil.example"), "Ready: http: //evil.example");
+    }
+
+    #[test]
     fn a_text_has_the_name_and_one_link() {
         let text = text("no\nsound", "é\n.mp4", "acme", "https://r/watch/ast_1");
-        assert!(text.starts_with("é .mp4\nno sound\n"), "{text}");
+        assert!(text.starts_with("Name: é .mp4\nno sound\n"), "{text}");
         assert!(text.contains("\nhttps://r/watch/ast_1\n") && text.ends_with("Tenant: acme\n"), "{text}");
     }
 }
