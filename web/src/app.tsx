@@ -52,7 +52,7 @@ export function App() {
       document.removeEventListener("visibilitychange", look);
       realtime.stop();
       uploader.leave();
-      desk.dismiss();
+      desk.leave();
     };
   }, [user?.id]);
 

@@ -80,6 +80,33 @@ describe("the price before files go up", () => {
     expect(begun.flat()).toEqual([]);
   });
 
+  it("sends nothing as somebody else, when the answer comes after whoever chose has left", async () => {
+    const { one, asked, begun } = desk();
+    const offered = one.offer([{ file: file("a") }]);
+    one.leave();
+    const next = one.offer([{ file: file("theirs") }]);
+    asked[0]?.answer(estimate(100, 0));
+    await offered;
+    expect(begun).toEqual([]);
+    asked[1]?.answer(estimate(100, 0));
+    await next;
+    expect(begun).toEqual([["theirs"]]);
+  });
+
+  it("looks at a few of many files at a time, and at all of them", async () => {
+    const { one, asked, begun } = desk();
+    const names = Array.from({ length: 9 }, (_, at) => String(at));
+    const offered = one.offer(names.map((name) => ({ file: file(name) })));
+    for (let at = 0; at < names.length; at++) {
+      expect(asked.length).toBe(Math.min(4 + at, names.length));
+      asked[at]?.answer(estimate(100, 0));
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+    await offered;
+    expect(begun).toEqual([names]);
+    expect(one.snapshot()?.files.every(({ estimate: found }) => found !== null)).toBe(true);
+  });
+
   it("holds nobody up where it can't be told", async () => {
     const { one, asked, begun } = desk();
     const offered = one.offer([{ file: file("a") }, { file: file("empty", 0) }]);

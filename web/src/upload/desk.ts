@@ -21,6 +21,9 @@ export interface Offer {
   waits: boolean;
 }
 
+/** Files looked at and priced at once: each is opened by the browser. */
+const AT_ONCE = 4;
+
 type Quote = (file: File, views: number) => Promise<Estimate>;
 
 export class Desk<Given extends { file: File }> {
@@ -28,6 +31,8 @@ export class Desk<Given extends { file: File }> {
   #held: Given[] = [];
   /** Questions that have no answer yet. */
   #asking = 0;
+  /** Grows when somebody leaves: what was chosen before is not sent after, as whoever is signed in then. */
+  #era = 0;
   #listeners = new Set<() => void>();
 
   constructor(
@@ -49,8 +54,10 @@ export class Desk<Given extends { file: File }> {
     const waiting = before?.waits ? before.files : [];
     const files = given.map(({ file }): Priced => ({ file, estimate: null }));
     const views = before?.views ?? 0;
+    const era = this.#era;
     this.#show({ files: [...waiting, ...files], views, waits: waiting.length > 0 });
     const priced = await this.#ask(files, views);
+    if (era !== this.#era) return;
     if (!this.#offer?.waits && !priced.some(({ estimate }) => estimate?.budget)) return this.begin(given);
     this.#held.push(...given);
     // Others may have been chosen meanwhile: whatever waits is to be seen.
@@ -81,6 +88,12 @@ export class Desk<Given extends { file: File }> {
     this.#show(null);
   }
 
+  /** Whoever chose the files has signed out: nothing of theirs is sent, whatever is answered yet. */
+  leave(): void {
+    this.#era++;
+    this.dismiss();
+  }
+
   async #ask(files: readonly Priced[], views: number): Promise<Priced[]> {
     const one = async ({ file }: Priced): Promise<Priced> => {
       // An empty one costs nothing: the uploader says what is wrong with it.
@@ -89,7 +102,12 @@ export class Desk<Given extends { file: File }> {
     };
     this.#asking++;
     if (this.#offer) this.#show(this.#offer);
-    const priced = await Promise.all(files.map(one));
+    const priced: Priced[] = [];
+    const next = files.entries();
+    const some = async (): Promise<void> => {
+      for (const [at, file] of next) priced[at] = await one(file);
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, some));
     this.#asking--;
     const found = new Map(priced.map(({ file, estimate }) => [file, estimate]));
     const now = this.#offer;
