@@ -114,14 +114,13 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let init = if watched { reelfleet_telemetry::init_quiet } else { reelfleet_telemetry::init };
     init("up", Format::Pretty)?;
     // Before anything is made: the refusals that people meet most leave no folder behind.
-    for address in std::iter::once(args.listen).chain(args.aws_listen) {
-        ports::listenable(address)?;
-    }
+    let gateway = Held::new(args.listen)?;
+    let aws = args.aws_listen.map(Held::new).transpose()?;
     Config::from_env()?;
     private_file::make_folder(&args.data)?;
     let folder = args.data.canonicalize().with_context(|| format!("{} can't be used", args.data.display()))?;
     let _locks = Locks::of(&folder).await?;
-    let plan = Plan::new(args, folder)?;
+    let plan = Plan::new(args, folder, gateway, aws)?;
     let context = plan.context()?;
     context.shutdown.listen()?;
     lifeline::watch(&context.shutdown, lifeline::Then::Drain)?;
@@ -169,10 +168,9 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(args: UpArgs, folder: PathBuf) -> anyhow::Result<Self> {
-        let gateway = Held::new(args.listen)?;
+    fn new(args: UpArgs, folder: PathBuf, gateway: Held, aws: Option<Held>) -> anyhow::Result<Self> {
         let places = Places::new(&folder, args.ready_file.clone())?;
-        let (aws, notifier) = ports::of_folder(&folder, args.aws_listen)?;
+        let (aws, notifier) = ports::of_folder(&folder, aws)?;
         let (secrets, _) = Secrets::of(&folder, &Ids::new(Clock::system()))?;
         let public_url = args.public_url.clone().unwrap_or_else(|| format!("http://{}", dialled(gateway.address)));
         let config = Config { public_url: public_url.clone(), ..Config::from_env()? };

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -54,13 +54,13 @@ impl Held {
 }
 
 /// The folder's own ports, held: the endpoint's (unless it is to listen elsewhere) and the notifier's.
-pub fn of_folder(folder: &Path, aws: Option<SocketAddr>) -> anyhow::Result<(Held, Held)> {
+pub fn of_folder(folder: &Path, aws: Option<Held>) -> anyhow::Result<(Held, Held)> {
     let path = folder.join("ports.json");
     // Not there or damaged: nothing is lost by drawing new ones.
     let had: Ports = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     let notifier = Held::loopback(had.notifier)?;
     let (aws, drawn) = match aws {
-        Some(address) => (Held::new(address)?, had.aws),
+        Some(held) => (held, had.aws),
         None => {
             let held = Held::loopback(had.aws)?;
             let port = held.address.port();
@@ -75,14 +75,10 @@ pub fn of_folder(folder: &Path, aws: Option<SocketAddr>) -> anyhow::Result<(Held
     Ok((aws, notifier))
 }
 
-/// Whether an address can be listened on now.
-pub fn listenable(address: SocketAddr) -> anyhow::Result<()> {
-    TcpListener::bind(address).with_context(|| format!("{address} can't be listened on"))?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -95,7 +91,7 @@ mod tests {
         let second = ports(&of_folder(folder.path(), None).unwrap());
         assert_ne!(second.0, first.0);
         assert_eq!(second.1, first.1);
-        assert!(listenable(first.0).is_err() && Held::new(first.0).is_err());
+        assert!(Held::new(first.0).is_err());
     }
 
     #[test]
