@@ -140,10 +140,14 @@ def promises():
     for name in tests.stdout.split():
         if (ROOT / name).exists():
             names.update(re.findall(r"\b(?:fn|def) (\w+)\(", (ROOT / name).read_text()))
+    numbers = set()
     for line in (ROOT / "SPECIFICATION.md").read_text().splitlines():
         promise = re.match(r"\| ([A-Z]\d+) \|.*\| (.*) \|$", line)
         if not promise:
             continue
+        if promise[1] in numbers:
+            yield f"SPECIFICATION.md {promise[1]}: two promises have this number"
+        numbers.add(promise[1])
         held = re.findall(r"`([^`]+)`", promise[2])
         if not held and "not held yet" not in promise[2]:
             yield f"SPECIFICATION.md {promise[1]}: names no test and does not say so"

@@ -2,7 +2,7 @@
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
-/// Rows of the outbox were sent. `lane` is task, letter or event; `path` is own (right after the commit) or leftover.
+/// Rows of the outbox were sent. `lane` is task, letter, event or mail; `path` is own (right after the commit) or leftover.
 #[derive(Debug)]
 pub struct OutboxRelayed {
     pub lane: &'static str,
