@@ -34,6 +34,7 @@ mod reconcile;
 mod refusals;
 mod replay;
 mod restart;
+mod restored;
 mod scale;
 mod sources;
 mod traces;

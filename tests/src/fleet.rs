@@ -57,7 +57,12 @@ impl Options {
 impl Fleet {
     /// Starts one and waits until all of it is healthy.
     pub async fn start(options: Options) -> Self {
-        Self::on(Folder(TempDir::new().unwrap()), options).await
+        Self::over(TempDir::new().unwrap(), options).await
+    }
+
+    /// The same over a folder that holds one already, as `data`.
+    pub async fn over(folder: TempDir, options: Options) -> Self {
+        Self::on(Folder(folder), options).await
     }
 
     /// SIGKILLs the supervisor alone and starts another on the same folder, with the same options.

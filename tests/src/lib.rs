@@ -14,6 +14,7 @@ pub mod ffmpeg;
 pub mod fleet;
 pub mod hls;
 pub mod pattern;
+pub mod postgres;
 pub mod receiver;
 pub mod smtp;
 pub mod worker;

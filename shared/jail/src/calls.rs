@@ -44,6 +44,11 @@ pub enum Only {
         /// The values.
         values: &'static [u64],
     },
+    /// All of these arguments must be 0.
+    Zero {
+        /// Which arguments.
+        arguments: &'static [u8],
+    },
     /// The id of the jailed process itself.
     Myself {
         /// Which argument.
@@ -234,6 +239,12 @@ pub const ALLOWED: &[Call] = &[
         only: Only::Any,
         why: "processor time for the statistics of encoders",
     },
+    Call {
+        name: "setpriority",
+        number: libc::SYS_setpriority,
+        only: Only::Zero { arguments: &[0, 1] },
+        why: "a thread makes way for others of its process; of its own alone (PRIO_PROCESS, 0), which without privileges only goes down",
+    },
 ];
 
 /// Calls that fail with EPERM: libraries try them and go on without.
@@ -311,7 +322,7 @@ pub const REFUSED: &[Call] = &[
     Call { name: "fork", number: libc::SYS_fork, only: Only::Any, why: "starting a second process" },
     #[cfg(target_arch = "x86_64")]
     Call { name: "vfork", number: libc::SYS_vfork, only: Only::Any, why: "a second process that borrows memory" },
-    // Scheduling and limits: encoders ask for priorities
+    // Scheduling and limits
     Call {
         name: "sched_setscheduler",
         number: libc::SYS_sched_setscheduler,
@@ -319,7 +330,6 @@ pub const REFUSED: &[Call] = &[
         why: "real-time priority",
     },
     Call { name: "sched_setaffinity", number: libc::SYS_sched_setaffinity, only: Only::Any, why: "pinning of threads" },
-    Call { name: "setpriority", number: libc::SYS_setpriority, only: Only::Any, why: "nice values of encoder threads" },
     Call {
         name: "prlimit64",
         number: libc::SYS_prlimit64,

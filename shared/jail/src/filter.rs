@@ -59,9 +59,11 @@ fn program(
 
 /// The argument rules of one call: any of them lets it through, none means that the number alone decides.
 fn rules(call: &Call, me: u64) -> Result<Vec<SeccompRule>, JailError> {
+    let condition = |argument: u8, compare: SeccompCmpOp, value: u64| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Qword, compare, value).map_err(invalid)
+    };
     let one = |argument: u8, compare: SeccompCmpOp, value: u64| {
-        let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Qword, compare, value).map_err(invalid)?;
-        SeccompRule::new(vec![condition]).map_err(invalid)
+        SeccompRule::new(vec![condition(argument, compare, value)?]).map_err(invalid)
     };
     match call.only {
         Only::Any => Ok(Vec::new()),
@@ -69,6 +71,10 @@ fn rules(call: &Call, me: u64) -> Result<Vec<SeccompRule>, JailError> {
         Only::Set { argument, bits } => Ok(vec![one(argument, SeccompCmpOp::MaskedEq(bits), bits)?]),
         Only::OneOf { argument, values } => {
             values.iter().map(|value| one(argument, SeccompCmpOp::Eq, *value)).collect()
+        }
+        Only::Zero { arguments } => {
+            let all: Result<_, _> = arguments.iter().map(|a| condition(*a, SeccompCmpOp::Eq, 0)).collect();
+            Ok(vec![SeccompRule::new(all?).map_err(invalid)?])
         }
         Only::Myself { argument } => Ok(vec![one(argument, SeccompCmpOp::Eq, me)?]),
     }

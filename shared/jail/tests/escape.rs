@@ -42,6 +42,7 @@ fn main() {
     check("computes, allocates, and writes to a given pipe", FINE, works);
     check("starts threads and joins them", FINE, threads);
     check("panics without harm", FINE, || i32::from(std::panic::catch_unwind(|| panic!("on purpose")).is_ok()));
+    check("lowers its own priority", FINE, || errno(|| unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 5) }));
     check("aborts by its own signal", End::Signal(libc::SIGABRT), || std::process::abort());
 
     // Files.
@@ -129,9 +130,11 @@ fn main() {
     check("signals not everybody", EPERM, || errno(|| unsafe { libc::kill(-1, libc::SIGTERM) }));
     check("queues no signal", KILLED, || raw(libc::SYS_rt_sigqueueinfo, [parent() as usize, 15, 0, 0]));
     check("signals nobody by an old call", KILLED, || raw(libc::SYS_tkill, [parent() as usize, 15, 0, 0]));
-    check("lowers nobody's priority", EPERM, || {
+    check("lowers nobody's priority", KILLED, || {
         errno(|| unsafe { libc::setpriority(libc::PRIO_PROCESS, parent().unsigned_abs(), 19) })
     });
+    check("lowers not its group's priority", KILLED, || errno(|| unsafe { libc::setpriority(libc::PRIO_PGRP, 0, 19) }));
+    check("lowers not its user's priority", KILLED, || errno(|| unsafe { libc::setpriority(libc::PRIO_USER, 0, 19) }));
     check("limits nobody", EPERM, || {
         let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         errno(|| unsafe { libc::prlimit(parent(), libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) })

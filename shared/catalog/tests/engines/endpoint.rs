@@ -1,7 +1,7 @@
-//! The real endpoint as a process, and a throw-away PostgreSQL.
+//! The real endpoint as a process.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use aws_sdk_rdsdata::Client;
 use aws_sdk_rdsdata::config::{BehaviorVersion, Credentials, Region};
@@ -20,12 +20,6 @@ pub struct Endpoint {
 const ARNS: [&str; 2] =
     ["arn:aws:rds:us-east-1:000000000000:reelfleet", "arn:aws:secretsmanager:us-east-1:000000000000:reelfleet"];
 const DATABASE: &str = "reelfleet";
-
-/// A cluster on a Unix socket.
-pub struct Postgres {
-    pub url: String,
-    data: tempfile::TempDir,
-}
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
@@ -85,21 +79,5 @@ impl Endpoint {
             .retry_config(aws_config::retry::RetryConfig::disabled())
             .build();
         Client::from_conf(config)
-    }
-}
-
-impl Postgres {
-    pub fn start() -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let output = Command::new(root().join("tests/postgres.sh")).arg("start").arg(data.path()).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let url = String::from_utf8(output.stdout).unwrap().trim().to_owned();
-        Self { url, data }
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        let _ = Command::new(root().join("tests/postgres.sh")).arg("stop").arg(self.data.path()).output();
     }
 }

@@ -17,6 +17,8 @@ mod letters;
 mod listing;
 mod mails;
 mod noticing;
+#[path = "../../../../tests/src/postgres.rs"]
+mod postgres;
 mod prices;
 mod remaking;
 mod scaling;
@@ -27,6 +29,7 @@ mod usage;
 mod webhooks;
 
 use endpoint::Endpoint;
+use postgres::Postgres;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_story_on_sqlite() {
@@ -36,7 +39,7 @@ async fn the_story_on_sqlite() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_story_on_postgresql() {
-    let cluster = endpoint::Postgres::start();
+    let cluster = Postgres::start();
     let endpoint = Endpoint::start(Some(&cluster.url)).await;
     story::tell(&endpoint).await;
 }

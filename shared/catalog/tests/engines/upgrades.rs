@@ -2,7 +2,8 @@
 
 use reelfleet_domain::AssetState;
 
-use crate::endpoint::{Endpoint, Postgres};
+use crate::endpoint::Endpoint;
+use crate::postgres::Postgres;
 use crate::story::NOW;
 
 /// What stood in the rows after an upload that became ready and another that was never sent.

@@ -24,6 +24,8 @@ use crate::source::Reading;
 const TICKS: Ratio = ff::ratio(1, VIDEO_TIMESCALE as i32);
 /// Frames that wait before each rung; they are the memory of the pipeline.
 const QUEUE: usize = 8;
+/// Nice value: a third of the weight of 0. With 10 the other rungs starve (docs/performance.md).
+const MAKES_WAY: i32 = 5;
 /// A deinterlacer looks at frames before the one it makes.
 const PRE_ROLL_US: i64 = 500_000;
 
@@ -44,7 +46,6 @@ pub fn run(input: &mut Input, request: &EncodeRequest, output: &Output) -> Resul
         .stream(video)
         .filter(|s| s.is_video())
         .ok_or_else(|| Failure::new(FailCode::NoDecodableStream, format!("stream {video} is no video")))?;
-    let decoder = stream.open_decoder(&request.limits, request.threads_decode)?;
     let color = SourceColor::of(&stream);
     let avcc = match request.copy {
         Some(_) => Some(copy::configuration(&stream).ok_or_else(|| not_copyable("it is of another kind"))?),
@@ -58,6 +59,8 @@ pub fn run(input: &mut Input, request: &EncodeRequest, output: &Output) -> Resul
 
     let common = Common { color: color.output(request.tone_map), frame_rate: rate };
     let collector = Collector::new(output, request.rungs.len());
+    // The largest rung that is encoded has most to do, and everybody waits for it in the end.
+    let largest = usize::from(request.copy.is_some());
     std::thread::scope(|scope| {
         let mut senders = Vec::new();
         let mut rungs = Vec::new();
@@ -68,9 +71,18 @@ pub fn run(input: &mut Input, request: &EncodeRequest, output: &Output) -> Resul
             let copied = request.copy.zip(avcc.clone()).filter(|_| number == 0);
             rungs.push(scope.spawn(move || match copied {
                 Some((spec, avcc)) => copy(jobs, &request.rungs[0], spec, avcc, common.color, collector),
-                None => encode(jobs, request, number, common, collector),
+                None => {
+                    if number != largest {
+                        make_way();
+                    }
+                    encode(jobs, request, number, common, collector)
+                }
             }));
         }
+        make_way();
+        // Only now: threads of the decoder and of the filters make way as the one that makes them.
+        let stream = input.stream(video).ok_or_else(|| Failure::internal("the stream is gone"))?;
+        let decoder = stream.open_decoder(&request.limits, request.threads_decode)?;
         let mut pipeline = Pipeline {
             input,
             request,
@@ -114,6 +126,12 @@ pub fn run(input: &mut Input, request: &EncodeRequest, output: &Output) -> Resul
             }
         }
     })
+}
+
+/// Where there are fewer cores than threads, this one gets less of them than the largest rung's encoder. Given equal shares
+/// that one falls behind, its queue fills, and a core idles until it has caught up. What the kernel refuses costs only time.
+fn make_way() {
+    let _ = rustix::process::setpriority_process(None, MAKES_WAY);
 }
 
 /// Reads on in large pieces, but not past the span, whose end in bytes the index knows.
