@@ -41,15 +41,19 @@ pub(crate) async fn principal(app: &App, headers: &HeaderMap) -> Result<Principa
     Ok(accounts.sessions.verify(app.now(), token).await?)
 }
 
-/// The bearer token (RFC 6750 section 2.1) of the one Authorization header; of two, none.
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// Scheme and credentials of the one Authorization header (RFC 9110 section 11.6.2); of two, none.
+pub(crate) fn authorization(headers: &HeaderMap) -> Option<(&str, &str)> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next()?.to_str().ok()?;
     if values.next().is_some() {
         return None;
     }
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    value.split_once(' ').map(|(scheme, shown)| (scheme, shown.trim()))
+}
+
+/// The bearer token (RFC 6750 section 2.1).
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    authorization(headers).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token)
 }
 
 /// Whoever was authenticated.

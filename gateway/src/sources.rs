@@ -1,4 +1,4 @@
-//! `POST /v1/sources/{name}`: notifications of S3 servers that tell by webhook rather than by queue (MinIO, Ceph, Garage and
+//! `POST /v1/sources/{name}`: notifications of S3 servers that tell by webhook rather than by queue (MinIO, Ceph and
 //! the like), turned into messages of the intake queue.
 //!
 //! Guarantees: each source has a secret of its own, compared in constant time, and names buckets of its own: a body that
@@ -12,6 +12,8 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reelfleet_access::secret::same;
 use reelfleet_fleet::QueueName;
 use reelfleet_messages::notification::{Notification, parse};
@@ -19,7 +21,7 @@ use serde::Deserialize;
 
 use crate::app::App;
 use crate::auth::limits::{Buckets, too_often};
-use crate::caller::bearer;
+use crate::caller::authorization;
 use crate::problem::{Code, Problem};
 
 /// A message of SQS has at most 256 KiB, wherever the limit was not raised.
@@ -89,12 +91,23 @@ impl Doors {
 
     /// The source of this name, by its secret. A name that is not there takes as long, and says as little.
     fn open(&self, name: &str, headers: &HeaderMap) -> Result<&Source, Problem> {
-        let shown = bearer(headers).unwrap_or_default();
+        let shown = secret(headers).unwrap_or_default();
         let found = self.sources.0.iter().find(|source| source.name == name);
         let wanted = found.map_or("", |source| source.secret.as_str());
-        let fits = same(shown.as_bytes(), wanted.as_bytes());
+        let fits = same(&shown, wanted.as_bytes());
         found.filter(|_| fits).ok_or_else(|| Problem::new(Code::Unauthenticated, "no such source, or not its secret"))
     }
+}
+
+/// A bearer token, as MinIO sends it, or the password of Basic (RFC 7617), which is all that Ceph has: from the URL that it is given.
+fn secret(headers: &HeaderMap) -> Option<Vec<u8>> {
+    let (scheme, shown) = authorization(headers)?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(shown.as_bytes().to_vec());
+    }
+    let pair = scheme.eq_ignore_ascii_case("basic").then(|| STANDARD.decode(shown).ok()).flatten()?;
+    let colon = pair.iter().position(|byte| *byte == b':')?;
+    pair.get(colon + 1..).map(<[u8]>::to_vec)
 }
 
 /// Takes a notification.

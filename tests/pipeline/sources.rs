@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(60);
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
+const OF_CEPH: &str = "fedcba9876543210fedcba9876543210";
 
 /// As MinIO sends it: fields of its own around the records, the key form-encoded.
 fn notification(bucket: &str, key: &str) -> Value {
@@ -37,7 +38,10 @@ async fn tell(clients: &Clients, source: &str, secret: &str, body: String) -> (u
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_tells_by_webhook_is_heard_and_nobody_else() {
-    let sources = json!([{ "name": "minio", "secret": SECRET, "buckets": ["reelfleet-uploads"] }]);
+    let sources = json!([
+        { "name": "minio", "secret": SECRET, "buckets": ["reelfleet-uploads"] },
+        { "name": "ceph", "secret": OF_CEPH, "buckets": ["reelfleet-uploads"] },
+    ]);
     let env = vec![("REELFLEET_SOURCES".to_owned(), sources.to_string())];
     let fleet = Fleet::start(Options { env, ..Options::default() }).await;
     let clients = &fleet.clients;
@@ -75,4 +79,21 @@ async fn a_server_that_tells_by_webhook_is_heard_and_nobody_else() {
     let asset = events.landed("a film.mp4", SOON).await;
     events.ended(&asset, SOON).await;
     assert_eq!(clients.rows("SELECT count(*) FROM asset").await, [["1"]]);
+
+    // Ceph: its secret is a password, and its keys are as they are.
+    let put = clients.s3.put_object().bucket(&clients.uploads).key("in/a film+100%.mp4");
+    let put = put.body("no film".to_owned().into_bytes().into()).send().await.unwrap();
+    let version = put.version_id().unwrap_or_default();
+    let body = include_str!("../src/ceph.json").replace("5pogAnuFS0gPzfMiBs7aqnHL2Syi386", version);
+    let by_ceph = async |user: &str, secret: &str| {
+        let request = clients.http.post(format!("{}/v1/sources/ceph", clients.gateway)).basic_auth(user, Some(secret));
+        request.header("content-type", "application/json").body(body.clone()).send().await.unwrap().status().as_u16()
+    };
+    for (user, secret) in [("reelfleet", "wrong"), (OF_CEPH, ""), ("reelfleet", SECRET)] {
+        assert_eq!(by_ceph(user, secret).await, 401, "{user} {secret}");
+    }
+    assert_eq!(by_ceph("whoever", OF_CEPH).await, 200);
+    let asset = events.landed("a film+100%.mp4", SOON).await;
+    events.ended(&asset, SOON).await;
+    assert_eq!(clients.rows("SELECT count(*) FROM asset").await, [["2"]]);
 }

@@ -33,12 +33,7 @@ fn program() -> PathBuf {
 }
 
 fn decoders() -> Decoders {
-    Decoders::start(DecoderConfig {
-        program: Some(program()),
-        no_progress: Some(Duration::from_millis(500)),
-        ..DecoderConfig::default()
-    })
-    .unwrap()
+    Decoders::start(DecoderConfig { program: Some(program()), no_progress: Some(Duration::from_millis(500)) }).unwrap()
 }
 
 /// How a decoder ends that is asked for a probe of this.

@@ -49,7 +49,7 @@ pub struct ObjectEvent {
     pub etag: Option<String>,
     /// Bytes; deletions have none.
     pub size: Option<u64>,
-    /// Orders events of one key; may be missing. Compare only by [`ObjectEvent::is_newer_than`].
+    /// What the server orders events of one key by; may be missing. Kept to be looked at: nothing is decided by it.
     pub sequencer: Option<String>,
 }
 
@@ -139,12 +139,14 @@ fn record(value: &Value, index: usize) -> Result<ObjectEvent, NotificationError>
     let object_place = format!("{place}.s3.object");
     let entry = object(field(s3, &format!("{place}.s3"), "object")?, &object_place)?;
     let raw = text(entry, &object_place, "key")?;
+    // Ceph's RADOS Gateway alone sends its keys as they are (seen: 16.2), so that `a+b` is no `a b`.
+    let plain = map.get("eventSource").and_then(Value::as_str) == Some("ceph:s3");
+    let key = if plain { Some(raw.to_owned()).filter(|key| !key.is_empty()) } else { decode_key(raw) };
     Ok(ObjectEvent {
         change: change(name),
         name: name.to_owned(),
         bucket: bucket.to_owned(),
-        key: decode_key(raw)
-            .ok_or_else(|| NotificationError::Key { place: format!("{object_place}.key"), key: raw.to_owned() })?,
+        key: key.ok_or_else(|| NotificationError::Key { place: format!("{object_place}.key"), key: raw.to_owned() })?,
         version_id: optional(entry, "versionId"),
         etag: optional(entry, "eTag").map(|e| e.trim_matches('"').to_owned()),
         size: entry.get("size").and_then(Value::as_u64),
@@ -190,19 +192,6 @@ fn change(name: &str) -> ObjectChange {
 pub fn decode_key(raw: &str) -> Option<String> {
     let spaced = raw.replace('+', " ");
     percent_decode_str(&spaced).decode_utf8().ok().map(|key| key.into_owned()).filter(|key| !key.is_empty())
-}
-
-impl ObjectEvent {
-    /// Whether this event is later than `other` of the same key, as far as sequencers tell; `None` if they don't.
-    ///
-    /// Hexadecimal of differing lengths: the shorter is padded at the right, and at differing lengths the answer is
-    /// only a hint (AWS's page has said both "left" and "right"); callers HEAD the object again.
-    pub fn is_newer_than(&self, other: &str) -> Option<bool> {
-        let mine = self.sequencer.as_deref()?;
-        let width = mine.len().max(other.len());
-        let pad = |text: &str| format!("{:0<width$}", text.to_ascii_uppercase());
-        Some(pad(mine) > pad(other))
-    }
 }
 
 fn shape(place: &str, why: &str) -> NotificationError {

@@ -63,12 +63,16 @@ fn what_is_wrong_is_named_with_its_place() {
     assert!(matches!(parse("{"), Err(NotificationError::NotJson(_))));
 }
 
+/// As Ceph's RADOS Gateway 16.2.15 sent it, but for the bucket.
+const OF_CEPH: &str = include_str!("../../../../tests/src/ceph.json");
+
 #[test]
-fn sequencers_compare_padded_at_the_right() {
-    let event = one(&format!(r#"{{"Records":[{}]}}"#, s3_record("a")));
-    assert_eq!(event.is_newer_than("00AA"), Some(true));
-    assert_eq!(event.is_newer_than("00ab"), Some(false));
-    assert_eq!(event.is_newer_than("00AB1"), Some(false));
+fn keys_of_ceph_are_not_decoded() {
+    let event = one(OF_CEPH);
+    assert_eq!((event.key.as_str(), event.change), ("in/a film+100%.mp4", ObjectChange::Created));
+    assert_eq!(event.version_id.as_deref(), Some("5pogAnuFS0gPzfMiBs7aqnHL2Syi386"));
+    let empty = OF_CEPH.replace("in/a film+100%.mp4", "");
+    assert!(matches!(parse(&empty), Err(NotificationError::Key { .. })));
 }
 
 proptest! {
