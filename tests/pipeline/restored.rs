@@ -66,6 +66,7 @@ async fn comes_back(postgres: Option<&str>, dump: impl Fn(&Path), restore: impl 
     dump(copy.path());
     let to = copy.path().join("data");
     let taken = done(Command::new(executable()).arg("backup").arg("--data").arg(fleet.folder()).arg("--to").arg(&to));
+    assert_ne!(fleet.clients.asset(&during).await["state"], "ready", "it was at work when the copy was taken");
     let told = String::from_utf8(taken.stdout).unwrap();
     assert_eq!(told.contains("pg_dump"), postgres.is_some(), "{told}");
     // The original goes on, comes to an end and is gone; its key is that of the copy too.

@@ -57,7 +57,7 @@ const WANTED: [(&str, &str); 13] = [
     ("transcoder", "encode_audio"),
     ("transcoder", "publish_playlist"),
     ("transcoder", "write playlists"),
-    ("thumbnailer", "poster"),
+    ("thumbnailer", "pictures"),
     ("metadata", "process reelfleet-metadata"),
     ("metadata", "write metadata.json"),
     ("notifier", "asset.ready.v1"),

@@ -303,6 +303,25 @@ impl Catalog {
         Err(CatalogError::Conflict { what: "giving a task back" })
     }
 
+    /// Gives a task back uncharged until it is due, and wakes its worker anew: the message that led to it has done its part.
+    pub async fn wait(&self, step: &Step, lease: &Lease, next_at: i64) -> Result<(), CatalogError> {
+        let statements = vec![
+            Statement::new(
+                "UPDATE task SET state = 'pending', next_at = :next, attempts = attempts - 1, op_id = :op, updated_at = :now \
+                 WHERE id = :id AND lease_token = :token AND state = 'leased'",
+            )
+            .int("next", next_at)
+            .text("op", &step.op)
+            .int("now", step.now)
+            .text("id", lease.envelope.task.to_string())
+            .int("token", lease.token)
+            .expect(1),
+            outbox::wake_up_stored(step, &lease.envelope.task),
+        ];
+        let settled = settled(step, &lease.envelope.task);
+        self.commit(Atomic { what: "giving a task back", statements, settled }).await
+    }
+
     /// Ends a chain's attempt whose runs are committed and wakes its continuation, which waits among the other encoding
     /// tasks. No attempt is charged.
     pub async fn continue_later(&self, step: &Step, lease: &Lease) -> Result<(), CatalogError> {

@@ -251,12 +251,11 @@ impl Pictures {
         let aspect = f64::from(self.height) / f64::from(self.width.max(1));
         let posters: f64 = widths.iter().map(|width| width * width * aspect / 1e6).sum();
         Model {
-            cpu_ms: whole(2.0 * SESSION_MS + POSTER_MS * posters + source * tiles * KEYFRAME_MS),
+            cpu_ms: whole(SESSION_MS + POSTER_MS * posters + source * tiles * KEYFRAME_MS),
             bytes: whole((posters + tile * tiles / 2.0) * PICTURE_BYTES),
             puts: 8,
-            // A small source is read at most once for each.
-            gets: (2 * OPENING + 2 * whole(tiles))
-                .min(reads(self.bytes_per_s * duration_ms as f64 / 1e3).saturating_mul(2)),
+            // A small source is read once at the most.
+            gets: (OPENING + 2 * whole(tiles)).min(reads(self.bytes_per_s * duration_ms as f64 / 1e3)),
             tasks: 1,
         }
     }

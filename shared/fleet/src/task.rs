@@ -296,11 +296,14 @@ impl<H: TaskHandler> TaskRunner<H> {
             Some(Err(WorkError::Again { why, exit })) => self.again(&attempt, &why, exit.as_deref()).await,
             Some(Err(WorkError::Later(why))) => {
                 tracing::info!("{why}");
-                // The message has done its part: each return would bring it nearer to the dead letters. The sweep sends another.
-                self.give_back(&attempt, full_jitter(NO_ROOM, NO_ROOM, 0), Outcome::Done).await
+                // Another message is sent: each return of this one would bring it nearer to the dead letters.
+                let step = attempt.step("wait");
+                let due = step.now.saturating_add(millis(full_jitter(NO_ROOM, NO_ROOM, 0)));
+                let given = self.catalog.wait(&step, &attempt.lease, due).await;
+                self.told(&attempt, given, Outcome::Done)
             }
             Some(Err(WorkError::Catalog(error))) => self.told(&attempt, Err(error), Outcome::Done),
-            None => self.give_back(&attempt, Duration::ZERO, Outcome::Release { after: Duration::ZERO }).await,
+            None => self.give_back(&attempt).await,
         }
     }
 
@@ -314,11 +317,12 @@ impl<H: TaskHandler> TaskRunner<H> {
         self.told(attempt, given, Outcome::Release { after: Duration::from_secs(1) })
     }
 
-    /// Nothing charged: shortly before the end of a drain's grace, or where there was no room.
-    async fn give_back(&self, attempt: &Attempt, after: Duration, again: Outcome) -> Outcome {
+    /// Shortly before the end of a drain's grace: nothing charged.
+    async fn give_back(&self, attempt: &Attempt) -> Outcome {
         let step = attempt.step("release");
-        let given = self.catalog.release(&step, &attempt.lease, step.now.saturating_add(millis(after))).await;
+        let again = Outcome::Release { after: Duration::ZERO };
         // Refused: what ended it was under way when the grace ran out, and was committed.
+        let given = self.catalog.release(&step, &attempt.lease, step.now).await;
         self.told(attempt, given, again.clone());
         again
     }

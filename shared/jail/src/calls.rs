@@ -44,10 +44,14 @@ pub enum Only {
         /// The values.
         values: &'static [u64],
     },
-    /// All of these arguments must be 0.
-    Zero {
-        /// Which arguments.
-        arguments: &'static [u8],
+    /// These arguments must be 0, and one, of which 32 bits count, is at most so large without a sign.
+    ZeroAndAtMost {
+        /// Which are 0.
+        zero: &'static [u8],
+        /// Which is bounded.
+        argument: u8,
+        /// By what.
+        most: u32,
     },
     /// The id of the jailed process itself.
     Myself {
@@ -240,10 +244,16 @@ pub const ALLOWED: &[Call] = &[
         why: "processor time for the statistics of encoders",
     },
     Call {
+        name: "getpriority",
+        number: libc::SYS_getpriority,
+        only: Only::ZeroAndAtMost { zero: &[0, 1], argument: 1, most: 0 },
+        why: "its own nice value, before it makes way",
+    },
+    Call {
         name: "setpriority",
         number: libc::SYS_setpriority,
-        only: Only::Zero { arguments: &[0, 1] },
-        why: "a thread makes way for others of its process; of its own alone (PRIO_PROCESS, 0), which without privileges only goes down",
+        only: Only::ZeroAndAtMost { zero: &[0, 1], argument: 2, most: 19 },
+        why: "a thread makes way for others of its process: its own nice value alone (PRIO_PROCESS, 0), and no negative one",
     },
 ];
 

@@ -72,8 +72,10 @@ fn rules(call: &Call, me: u64) -> Result<Vec<SeccompRule>, JailError> {
         Only::OneOf { argument, values } => {
             values.iter().map(|value| one(argument, SeccompCmpOp::Eq, *value)).collect()
         }
-        Only::Zero { arguments } => {
-            let all: Result<_, _> = arguments.iter().map(|a| condition(*a, SeccompCmpOp::Eq, 0)).collect();
+        Only::ZeroAndAtMost { zero, argument, most } => {
+            let bound = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Le, most.into());
+            let zero = zero.iter().map(|argument| condition(*argument, SeccompCmpOp::Eq, 0));
+            let all: Result<_, _> = zero.chain([bound.map_err(invalid)]).collect();
             Ok(vec![SeccompRule::new(all?).map_err(invalid)?])
         }
         Only::Myself { argument } => Ok(vec![one(argument, SeccompCmpOp::Eq, me)?]),

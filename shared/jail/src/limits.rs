@@ -47,10 +47,13 @@ pub(crate) fn first_to_go() {
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
 }
 
-/// Stands back behind processes that somebody waits for. Giving way needs no right; threads made later inherit it.
+/// Stands back behind processes that somebody waits for. Giving way needs no right, coming forward does: who stands further
+/// back already, as a worker of campaigns, stays there. Threads made later inherit it.
 pub(crate) fn stand_back(limits: &Limits) -> Result<(), JailError> {
-    // SAFETY: setpriority with numbers only.
-    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, i32::from(limits.nice.min(19))) } {
+    // SAFETY: numbers only. An error looks like a nice value of -1, and is none here: a process may always ask for its own.
+    let present = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    // SAFETY: numbers only.
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, i32::from(limits.nice.min(19)).max(present)) } {
         0 => Ok(()),
         _ => Err(JailError::Process { what: "setpriority", source: io::Error::last_os_error() }),
     }

@@ -133,6 +133,7 @@ fn main() {
     check("lowers nobody's priority", KILLED, || {
         errno(|| unsafe { libc::setpriority(libc::PRIO_PROCESS, parent().unsigned_abs(), 19) })
     });
+    check("comes not before others", KILLED, || errno(|| unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) }));
     check("lowers not its group's priority", KILLED, || errno(|| unsafe { libc::setpriority(libc::PRIO_PGRP, 0, 19) }));
     check("lowers not its user's priority", KILLED, || errno(|| unsafe { libc::setpriority(libc::PRIO_USER, 0, 19) }));
     check("limits nobody", EPERM, || {
@@ -203,6 +204,7 @@ fn main() {
         }
     });
 
+    failed += stays_back();
     failed += refused_with_threads();
     failed += refused_without_seccomp();
     assert_eq!(failed, 0, "{failed} cases failed");
@@ -358,6 +360,31 @@ static INHERITED: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::n
 
 fn inherited() -> i32 {
     errno(|| unsafe { libc::fcntl(INHERITED.load(std::sync::atomic::Ordering::Relaxed), libc::F_GETFD) })
+}
+
+/// A worker of campaigns gives way to all others, and so do its decoders: without privileges nobody comes forward again.
+fn stays_back() -> i32 {
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0);
+    if pid == 0 {
+        let code = unsafe {
+            assert_eq!(libc::setpriority(libc::PRIO_PROCESS, 0, 15), 0);
+            // Root could; whoever is not root stays who they are.
+            libc::setuid(65_534);
+            match apply(&Limits { nice: 5, descriptors: KEPT, ..Limits::default() }) {
+                Ok(_) => i32::from(libc::getpriority(libc::PRIO_PROCESS, 0) != 15),
+                Err(e) => {
+                    eprintln!("{e}");
+                    2
+                }
+            }
+        };
+        unsafe { libc::_exit(code) };
+    }
+    match wait(pid) {
+        End::Exit(code) => code,
+        End::Signal(_) => 3,
+    }
 }
 
 /// Where a filter around us denies seccomp(2) and prctl(2)'s way to it, as a container's profile may, nothing runs.

@@ -3,7 +3,7 @@
 //! Guarantee: the decoders of all processes of a machine never expect more memory together than there is, however they
 //! end. A unit of it is a name among the kernel's abstract sockets (unix(7)): it is whoever's bound it, until that socket
 //! closes or its process dies. Who expects more than there is gets all but what is left to small work, which probes, sound and
-//! most pictures are: it never waits behind one large film.
+//! the pictures of films up to 1080p are: it never waits behind one large film, where there are 512 MiB or more.
 //!
 //! Processes share a machine's memory as far as they share its network namespace and agree how much it is: containers
 //! that have their own are told how much is theirs by their cgroup, or by `REELFLEET_DECODER_MEMORY_MIB`.
@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout};
 use crate::error::MediaError;
 
 const UNIT_MIB: u64 = 64;
-/// Units that only requests of a single one take, where there are four times as many.
+/// Units that only requests of so many take, where there are four times as many.
 const FOR_SMALL: usize = 2;
 /// How often to look whether another process has left room; this one's decoders ring.
 const LOOK: Duration = Duration::from_millis(250);
@@ -100,7 +100,7 @@ impl Memory {
     /// So many units, or none.
     fn try_take(&self, wanted: usize) -> io::Result<Option<Vec<UnixDatagram>>> {
         // Small work alone reaches the last ones.
-        let open = if wanted > 1 { self.most() } else { self.units };
+        let open = if wanted > FOR_SMALL { self.most() } else { self.units };
         let from = self.next.fetch_add(wanted, Ordering::Relaxed);
         let mut taken = Vec::with_capacity(wanted);
         for offset in 0..open {
@@ -148,7 +148,8 @@ mod tests {
         let first = memory.try_take(5).unwrap().unwrap();
         assert!(memory.try_take(4).unwrap().is_none(), "and nothing of it is kept");
         let rest = memory.try_take(3).unwrap().unwrap();
-        assert!(memory.try_take(2).unwrap().is_none());
+        assert!(memory.try_take(3).unwrap().is_none());
+        drop(memory.try_take(2).unwrap().expect("as pictures of 1080p take it"));
         let small = [memory.try_take(1).unwrap().unwrap(), memory.try_take(1).unwrap().unwrap()];
         assert!(memory.try_take(1).unwrap().is_none(), "small work has its own, and no more than there is");
         drop((first, small));
@@ -161,9 +162,9 @@ mod tests {
         let memory = Memory::of_mib(11 * UNIT_MIB);
         let all = memory.take(u64::MAX, Duration::ZERO).await.unwrap();
         let small = memory.take(1, Duration::ZERO).await.unwrap();
-        let error = memory.take(65, Duration::from_secs(2)).await.unwrap_err();
-        assert!(matches!(error, MediaError::NoRoom { mib: 65, of_mib: 704 }), "{error}");
-        let waits = memory.take(65, Duration::from_secs(3600));
+        let error = memory.take(129, Duration::from_secs(2)).await.unwrap_err();
+        assert!(matches!(error, MediaError::NoRoom { mib: 129, of_mib: 704 }), "{error}");
+        let waits = memory.take(129, Duration::from_secs(3600));
         tokio::pin!(waits);
         assert!(timeout(Duration::ZERO, &mut waits).await.is_err());
         drop((all, small));

@@ -129,7 +129,7 @@ impl ObjectTree {
         let (answer, next) = self.list_versions("", after).await?;
         let versions = answer.versions.unwrap_or_default().into_iter().filter_map(|version| {
             Some(ListedVersion {
-                key: decoded(&version.key?)?,
+                key: version.key?,
                 version_id: version.version_id.filter(|id| id != "null"),
                 etag: bare(version.e_tag),
                 size: version.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
@@ -219,13 +219,12 @@ impl ObjectTree {
             .unwrap_or_default()
             .into_iter()
             .map(|marker| (marker.key, Version { id: marker.version_id, etag: String::new(), is_marker: true }));
-        let is_own = |own: Option<String>| own.and_then(|own| decoded(&own)).is_some_and(|own| own == key);
-        let own = versions.chain(markers).filter_map(|(own, version)| is_own(own).then_some(version));
+        let own = versions.chain(markers).filter(|(own, _)| own.as_deref() == Some(key)).map(|(_, version)| version);
         // Keys come in order: once past ours there is nothing more of it.
         Ok((own.collect(), next.filter(|(next, _)| next == key)))
     }
 
-    /// A page of what there is under a prefix, its keys still encoded, and where the next begins.
+    /// A page of what there is under a prefix, and where the next begins.
     async fn list_versions(
         &self,
         prefix: &str,
@@ -242,8 +241,17 @@ impl ObjectTree {
             .send()
             .await
             .map_err(|error| ObjectError::of("ListObjectVersions", &self.bucket, prefix, error))?;
-        let next = match (answer.is_truncated, answer.next_key_marker.take()) {
-            (Some(true), Some(key)) => decoded(&key).map(|key| (key, answer.next_version_id_marker.take())),
+        // Whoever was asked may not know the parameter, and then doesn't repeat it.
+        let encoded = answer.encoding_type == Some(EncodingType::Url);
+        let plain = |key: String| if encoded { decoded(&key) } else { Some(key) };
+        for version in answer.versions.iter_mut().flatten() {
+            version.key = version.key.take().and_then(plain);
+        }
+        for marker in answer.delete_markers.iter_mut().flatten() {
+            marker.key = marker.key.take().and_then(plain);
+        }
+        let next = match (answer.is_truncated, answer.next_key_marker.take().and_then(plain)) {
+            (Some(true), Some(key)) => Some((key, answer.next_version_id_marker.take())),
             _ => None,
         };
         Ok((answer, next))
@@ -374,7 +382,7 @@ mod tests {
 
     #[tokio::test]
     async fn versions_come_with_decoded_keys_and_the_place_to_go_on() {
-        let page = "<ListVersionsResult><IsTruncated>true</IsTruncated><NextKeyMarker>a%2B+b%01</NextKeyMarker>\
+        let page = "<ListVersionsResult><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated><NextKeyMarker>a%2B+b%01</NextKeyMarker>\
             <NextVersionIdMarker>v1</NextVersionIdMarker>\
             <Version><Key>a%2B+b%01</Key><VersionId>v1</VersionId><ETag>\"e\"</ETag><Size>3</Size></Version>\
             <Version><Key>plain</Key><VersionId>null</VersionId><ETag>\"f\"</ETag><Size>4</Size></Version>\
@@ -450,14 +458,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_that_is_no_xml_is_found_and_hides_nobody() {
-        let listed = "<ListVersionsResult><IsTruncated>true</IsTruncated><NextKeyMarker>a%2B+b%01</NextKeyMarker>\
+        let listed = "<ListVersionsResult><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated><NextKeyMarker>a%2B+b%01</NextKeyMarker>\
             <NextVersionIdMarker>v2</NextVersionIdMarker>\
             <Version><Key>a%2B+b%01</Key><VersionId>v2</VersionId><ETag>\"e\"</ETag></Version></ListVersionsResult>";
-        let rest = "<ListVersionsResult><Version><Key>a%2B+b%01c</Key><VersionId>v1</VersionId></Version></ListVersionsResult>";
-        let server = Server::start([listed, listed, rest].map(|body| Answer::whole(body.as_bytes())).into()).await;
+        let rest = "<ListVersionsResult><EncodingType>url</EncodingType>\
+            <Version><Key>a%2B+b%01c</Key><VersionId>v1</VersionId></Version></ListVersionsResult>";
+        let plain =
+            "<ListVersionsResult><Version><Key>a+b%20c</Key><VersionId>v3</VersionId></Version></ListVersionsResult>";
+        let server =
+            Server::start([listed, listed, rest, plain].map(|body| Answer::whole(body.as_bytes())).into()).await;
         let tree = ObjectTree::new(server.client(), "b");
         assert!(!tree.is_gone("a+ b\u{1}", Some("v2"), "e").await.unwrap());
         assert!(tree.is_gone("a+ b\u{1}", Some("v1"), "e").await.unwrap());
+        assert!(!tree.is_gone("a+b%20c", Some("v3"), "e").await.unwrap(), "by a server that doesn't encode");
         let requests = server.requests().await;
         assert!(requests.iter().all(|request| request.line.contains("encoding-type=url")));
     }

@@ -104,8 +104,10 @@ export class Desk<Given extends { file: File }> {
     if (this.#offer) this.#show(this.#offer);
     const priced: Priced[] = [];
     const next = files.entries();
+    const era = this.#era;
     const some = async (): Promise<void> => {
-      for (const [at, file] of next) priced[at] = await one(file);
+      // What whoever signed out has chosen is asked for no more.
+      for (const [at, file] of next) priced[at] = era === this.#era ? await one(file) : { ...file, estimate: null };
     };
     await Promise.all(Array.from({ length: AT_ONCE }, some));
     this.#asking--;

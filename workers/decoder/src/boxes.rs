@@ -14,7 +14,8 @@ use crate::source::Source;
 pub struct Shape {
     /// Begins like an MP4 or QuickTime file.
     is_mp4: bool,
-    has_index: bool,
+    /// Where the index (moov) lies: its first byte and the one behind it.
+    pub index: Option<(u64, u64)>,
     /// Has movie fragments.
     pub is_fragmented: bool,
     /// A box announces more bytes than there are.
@@ -43,7 +44,7 @@ impl Shape {
                 shape.is_mp4 = true;
             }
             if &kind == b"moov" {
-                shape.has_index = true;
+                shape.index = Some((at, at.saturating_add(length)));
             }
             shape.is_fragmented |= &kind == b"moof";
             match at.checked_add(length) {
@@ -60,7 +61,7 @@ impl Shape {
 
     /// The reason to give where FFmpeg would not open the source.
     pub fn why_not_opened(self, code: Code) -> Failure {
-        if self.is_mp4 && !self.has_index {
+        if self.is_mp4 && self.index.is_none() {
             return Failure::new(
                 FailCode::Truncated,
                 "the index of the file (moov) is missing; the file was cut off or never finished",

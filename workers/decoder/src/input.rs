@@ -39,6 +39,9 @@ const HEADER_PROBE: i64 = 1_000_000;
 /// The same where a probe has looked at them before: the first packet of the stream that is wanted.
 const FIRST_PACKET: i64 = 1;
 
+/// Bytes of the largest index that is read in large pieces: some 40 hours of film.
+const MOST_INDEX: u64 = 64 << 20;
+
 /// An open container.
 pub struct Input {
     context: NonNull<ffi::AVFormatContext>,
@@ -114,6 +117,10 @@ impl Input {
         }
         let shape = crate::boxes::Shape::of(&mut source);
         watch.failure()?;
+        // A box that says it is larger is no index of anything that would pass.
+        if let Some((start, end)) = shape.index.filter(|(start, end)| end - start <= MOST_INDEX) {
+            watch.read_in_one(start, end);
+        }
         std::io::Seek::seek(&mut source, std::io::SeekFrom::Start(0)).map_err(|e| Failure::internal(e.to_string()))?;
         let mut io = StreamIo::from_read_seek(source).map_err(|e| Failure::internal(format!("custom I/O: {e}")))?;
 

@@ -80,15 +80,15 @@ fn answer(request: &Request, socket: File, output: &Output) -> Result<Totals, Fa
             Ok(FACTS)
         }
         Request::Index { size, limits } => {
-            let (t0, video) = {
-                let socket = clone(&socket)?;
-                let mut input = Input::open(socket, *size, limits, Reading::SPARSE)?;
+            let (t0, video, watch) = {
+                let mut input = Input::open(clone(&socket)?, *size, limits, Reading::SPARSE)?;
                 let report = probe::probe(&mut input, limits)?;
-                (report.start_us, report.video.map(|v| v.index as usize))
+                (report.start_us, report.video.map(|v| v.index as usize), input.watch().clone())
             };
             let report = match video {
                 Some(video) => {
-                    let mut input = Input::open(socket, *size, limits, Reading::SPARSE)?;
+                    // Opened anew, so that it stands at its first packet; the bytes are those of before.
+                    let mut input = Input::over(watch.again(socket), limits)?;
                     index::index(&mut input, video, t0)?
                 }
                 None => Default::default(),

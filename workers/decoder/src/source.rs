@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reelfleet_wire::{FailCode, MAX_READ, ReadAt, ReadStatus, read_reply, write_read_at};
 
@@ -34,6 +34,8 @@ impl Reading {
 /// Bytes kept from earlier reads.
 const CACHE_BYTES: usize = 16 << 20;
 const CACHE_SPANS: usize = 32;
+/// Most bytes of one read within a piece.
+const PIECE_READ: u64 = 4 << 20;
 
 /// What can be seen of a source that has been given to FFmpeg.
 #[derive(Clone)]
@@ -49,6 +51,8 @@ struct Shared {
     /// Bytes fetched so far.
     fetched: AtomicU64,
     size: u64,
+    /// Most recently used last.
+    spans: Mutex<VecDeque<Span>>,
 }
 
 impl Watch {
@@ -65,7 +69,8 @@ impl Watch {
         self.0.end.store(end, Ordering::Relaxed);
     }
 
-    /// What lies between these bytes is one thing, such as a picture: a read within goes to its end and no further.
+    /// What lies between these bytes is one thing, such as a picture or an index: a read within goes to its end, 4 MiB at
+    /// the most, and no further.
     pub fn read_in_one(&self, start: u64, end: u64) {
         *self.0.piece.lock().unwrap_or_else(PoisonError::into_inner) = (start, end);
     }
@@ -73,6 +78,12 @@ impl Watch {
     /// From now on reads are made like this.
     pub fn read_like(&self, reading: Reading) {
         *self.0.reading.lock().unwrap_or_else(PoisonError::into_inner) = reading;
+    }
+
+    /// The same source from its beginning, for another look: what has been read of it is there.
+    pub fn again(&self, socket: File) -> Source {
+        self.read_ahead_until(u64::MAX);
+        Source { socket, shared: Arc::clone(&self.0), at: 0 }
     }
 
     pub fn fetched(&self) -> u64 {
@@ -102,8 +113,6 @@ pub struct Source {
     socket: File,
     shared: Arc<Shared>,
     at: u64,
-    /// Most recently used last.
-    spans: VecDeque<Span>,
 }
 
 impl Source {
@@ -118,9 +127,9 @@ impl Source {
                 reading: Mutex::new(reading),
                 fetched: AtomicU64::new(0),
                 size,
+                spans: Mutex::default(),
             }),
             at: 0,
-            spans: VecDeque::new(),
         }
     }
 
@@ -132,15 +141,20 @@ impl Source {
         self.shared.size
     }
 
+    fn spans(&self) -> MutexGuard<'_, VecDeque<Span>> {
+        self.shared.spans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The range to read so that byte `at` is there: aligned after a jump, twice the last one when reading on. A step
     /// over less than a block is no jump. What is there already is not read again.
     fn plan(&self, at: u64) -> (u64, u32) {
+        let spans = self.spans();
         let piece = *self.shared.piece.lock().unwrap_or_else(PoisonError::into_inner);
         if piece.0 <= at && at < piece.1.min(self.shared.size) {
-            return (at, (piece.1.min(self.shared.size) - at).min(u64::from(MAX_READ)) as u32);
+            return (at, (piece.1.min(self.shared.size) - at).min(PIECE_READ) as u32);
         }
         let Reading { block, window } = *self.shared.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.spans.iter().rev().find(|s| at >= s.end() && at - s.end() < u64::from(block));
+        let before = spans.iter().rev().find(|s| at >= s.end() && at - s.end() < u64::from(block));
         let (start, length) = match before {
             Some(span) => (at, span.window.max(block).saturating_mul(2).min(window)),
             None => (at - at % u64::from(block), block),
@@ -148,7 +162,7 @@ impl Source {
         let ahead = self.shared.end.load(Ordering::Relaxed);
         let least = at + u64::from(block);
         let end = (start + u64::from(length)).min(ahead.max(least)).min(self.shared.size);
-        let there = self.spans.iter().map(|s| s.start).filter(|start| *start > at);
+        let there = spans.iter().map(|s| s.start).filter(|start| *start > at);
         let end = there.fold(end, u64::min);
         (start, end.saturating_sub(start).min(u64::from(MAX_READ)) as u32)
     }
@@ -169,21 +183,24 @@ impl Source {
             }
         }
         self.shared.fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        self.spans.push_back(Span { start: offset, bytes, window: len });
-        let mut kept: usize = self.spans.iter().map(|s| s.bytes.len()).sum();
-        while self.spans.len() > 1 && (kept > CACHE_BYTES || self.spans.len() > CACHE_SPANS) {
-            kept -= self.spans.pop_front().map_or(0, |s| s.bytes.len());
+        let mut spans = self.spans();
+        spans.push_back(Span { start: offset, bytes, window: len });
+        let mut kept: usize = spans.iter().map(|s| s.bytes.len()).sum();
+        while spans.len() > 1 && (kept > CACHE_BYTES || spans.len() > CACHE_SPANS) {
+            kept -= spans.pop_front().map_or(0, |s| s.bytes.len());
         }
         Ok(())
     }
 
     fn copy(&mut self, buf: &mut [u8]) -> Option<usize> {
-        let found = self.spans.iter().rposition(|s| s.start <= self.at && self.at < s.end())?;
-        let span = self.spans.remove(found)?;
+        let mut spans = self.spans();
+        let found = spans.iter().rposition(|s| s.start <= self.at && self.at < s.end())?;
+        let span = spans.remove(found)?;
         let from = (self.at - span.start) as usize;
         let len = buf.len().min(span.bytes.len() - from);
         buf[..len].copy_from_slice(&span.bytes[from..from + len]);
-        self.spans.push_back(span);
+        spans.push_back(span);
+        drop(spans);
         self.at += len as u64;
         Some(len)
     }
@@ -300,6 +317,22 @@ mod tests {
         drop(source);
         let asked: Vec<(u64, u32)> = thread.join().unwrap().iter().map(|a| (a.offset, a.len)).collect();
         assert_eq!(asked, [(2_000, 1000), (0, 1000), (1000, 1000), (500_100, 6_000)]);
+    }
+
+    #[test]
+    fn another_look_reads_only_what_was_not_read() {
+        let (mut source, thread) = parent(10_000, usize::MAX, ReadStatus::Ok);
+        let socket = source.socket.try_clone().unwrap();
+        source.read_exact(&mut [0; 2_500]).unwrap();
+        let watch = source.watch();
+        drop(source);
+        let mut source = watch.again(socket);
+        let mut all = Vec::new();
+        source.read_to_end(&mut all).unwrap();
+        assert!(all.len() == 10_000 && all.iter().enumerate().all(|(i, b)| *b == byte(i as u64)));
+        drop((source, watch));
+        let asked: Vec<(u64, u32)> = thread.join().unwrap().iter().map(|a| (a.offset, a.len)).collect();
+        assert_eq!(asked, [(0, 1000), (1000, 2000), (3000, 4000), (7000, 3000)]);
     }
 
     #[test]

@@ -31,7 +31,7 @@ use reelfleet_objects::{ObjectWriter, RangedReader};
 use reelfleet_telemetry::trace::Span;
 
 const CLOCKS: Clocks =
-    Clocks { wall: Duration::from_secs(300), no_progress: Duration::from_secs(60), max_output_bytes: 512 << 20 };
+    Clocks { wall: Duration::from_secs(540), no_progress: Duration::from_secs(60), max_output_bytes: 512 << 20 };
 const POSTER_WIDTHS: [u32; 3] = [320, 640, 1280];
 const STILL_WIDTHS: [u32; 4] = [320, 640, 1280, 1920];
 const STORYBOARD: StoryboardSpec =
@@ -76,19 +76,12 @@ impl Thumbnailer {
         let probe: ProbeReport = serde_json::from_str(asset.probe.as_deref().unwrap_or_default())
             .map_err(|error| WorkError::again(format!("the stored probe can't be read: {error}")))?;
         let still = asset.media.as_deref() == Some("image");
-        let (mut pictures, mut usage) = (Vec::new(), Usage::default());
-        if still {
-            let sizes = self.session(attempt, &asset, still_request(&asset), &mut pictures, &mut usage);
-            Span::child("sizes").within(sizes).await?;
+        let (request, span) = if still {
+            (still_request(&asset), "sizes")
         } else {
-            let poster = self.session(attempt, &asset, poster_request(&asset, &probe)?, &mut pictures, &mut usage);
-            Span::child("poster").within(poster).await?;
-            if self.options.storyboard {
-                let storyboard =
-                    self.session(attempt, &asset, storyboard_request(&asset, &probe)?, &mut pictures, &mut usage);
-                Span::child("storyboard").within(storyboard).await?;
-            }
-        }
+            (pictures_request(&asset, &probe, self.options.storyboard)?, "pictures")
+        };
+        let (pictures, usage) = Span::child(span).within(self.session(attempt, &asset, request)).await?;
         if pictures.is_empty() {
             return Err(WorkError::Failed(Refusal::new(ReasonCode::DecodeFailed, "no picture could be made of it")));
         }
@@ -104,9 +97,7 @@ impl Thumbnailer {
         attempt: &Attempt,
         asset: &Asset,
         request: Request,
-        pictures: &mut Vec<Picture>,
-        usage: &mut Usage,
-    ) -> Result<(), WorkError> {
+    ) -> Result<(Vec<Picture>, Usage), WorkError> {
         let reader = RangedReader::pinned(
             self.context.clients.s3.clone(),
             &asset.bucket,
@@ -118,6 +109,7 @@ impl Thumbnailer {
         let source = Source::of_object(reader).with_pixels(asset.pixels());
         let mut session = self.decoders.open(request, source, CLOCKS).await.map_err(Verdict::from)?;
         attempt.heart.beat();
+        let mut pictures = Vec::new();
         while let Some(output) = session.next().await.map_err(Verdict::from)? {
             attempt.heart.beat();
             let made = match output.header {
@@ -136,9 +128,7 @@ impl Thumbnailer {
                 pictures.push(picture);
             }
         }
-        let its = session.usage().await;
-        *usage = Usage { cpu_ms: usage.cpu_ms + its.cpu_ms, reads: usage.reads + its.reads };
-        Ok(())
+        Ok((pictures, session.usage().await))
     }
 
     async fn store(&self, asset: &Asset, picture: &Picture, body: Bytes) -> Result<(), WorkError> {
@@ -230,23 +220,11 @@ fn still_request(asset: &Asset) -> Request {
     })
 }
 
-fn poster_request(asset: &Asset, probe: &ProbeReport) -> Result<Request, WorkError> {
-    let mut request = pictures_request(asset, probe)?;
-    request.poster_widths = POSTER_WIDTHS.to_vec();
-    request.formats = vec![PictureFormat::Jpeg, PictureFormat::Webp];
-    Ok(Request::Pictures(request))
-}
-
-fn storyboard_request(asset: &Asset, probe: &ProbeReport) -> Result<Request, WorkError> {
-    let mut request = pictures_request(asset, probe)?;
-    request.storyboard = Some(STORYBOARD);
-    Ok(Request::Pictures(request))
-}
-
-/// Nothing yet. The decoder takes the keyframes from the container's index as it opens it.
-fn pictures_request(asset: &Asset, probe: &ProbeReport) -> Result<PicturesRequest, WorkError> {
+/// The decoder takes the keyframes from the container's index as it opens it, and what it has decoded for the poster serves the
+/// storyboard too.
+fn pictures_request(asset: &Asset, probe: &ProbeReport, storyboard: bool) -> Result<Request, WorkError> {
     let video = probe.video.as_ref().ok_or_else(|| WorkError::again("the probe has no pictures"))?;
-    Ok(PicturesRequest {
+    Ok(Request::Pictures(PicturesRequest {
         size: asset.size.unsigned_abs(),
         limits: MediaLimits::default(),
         t0_us: probe.start_us,
@@ -256,10 +234,10 @@ fn pictures_request(asset: &Asset, probe: &ProbeReport) -> Result<PicturesReques
         sequential: false,
         tone_map: video.hdr,
         duration_ms: video.duration_ms.or(probe.duration_ms),
-        poster_widths: Vec::new(),
-        formats: Vec::new(),
-        storyboard: None,
-    })
+        poster_widths: POSTER_WIDTHS.to_vec(),
+        formats: vec![PictureFormat::Jpeg, PictureFormat::Webp],
+        storyboard: storyboard.then_some(STORYBOARD),
+    }))
 }
 
 fn picture(name: String, kind: &str, format: &str, width: u32, height: u32, body: &Bytes) -> Picture {

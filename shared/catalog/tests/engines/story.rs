@@ -281,7 +281,15 @@ async fn leases(catalog: &Catalog, film: &Landed) {
     let again = tokio::time::timeout(Duration::from_secs(5), again).await;
     let again = again.expect("nobody waits for a caller that is gone");
     assert_eq!(again.token, 6, "what was begun is carried through");
-    catalog.release(&step(NOW), &again, NOW).await.unwrap();
+    let due = NOW + 5_000;
+    catalog.wait(&step(NOW), &again, due).await.unwrap();
+    assert!(matches!(catalog.lease(&step(NOW), &task.envelope.task, LEASE_MS).await.unwrap(), Leased::Later(5_000)));
+    let waking = catalog.own_outgoing("storyteller", 1_000).await.unwrap();
+    assert!(waking.iter().any(|row| row.id.ends_with(&task.envelope.task.to_string())), "{waking:?}");
+    assert!(catalog.wait(&step(NOW), &again, due).await.unwrap_err().is_conflict(), "once");
+    let waited = lease(catalog, due, &task).await;
+    assert_eq!(waited.attempts, again.attempts, "waiting is charged to nobody");
+    catalog.release(&step(due), &waited, NOW).await.unwrap();
     assert!(
         matches!(catalog.lease(&step(NOW), &TaskId::from_uuid(id()), LEASE_MS).await.unwrap(), Leased::Over),
         "never was"

@@ -71,18 +71,23 @@ impl<'a> Keyframes<'a> {
         let size = (shown.display_width, shown.display_height);
         let quarter = |rotation: u16| matches!(rotation, 90 | 270);
         let size = if quarter(shown.rotation) == quarter(request.rotation) { size } else { (size.1, size.0) };
-        let decoder = KeyframeDecoder::open(&video, request, shown.width, size)?;
+        let mut decoder = KeyframeDecoder::open(&video, request, size)?;
+        if request.poster_widths.is_empty() {
+            decoder.make_tiles(shown.width);
+        }
         let index = if request.sequential { Vec::new() } else { index::keyframes(input, stream)? };
         Ok(Self { input, decoder, stream, base, request, counts: Counts::default(), index })
     }
 
-    /// Another decoder of the same pictures, for another thread.
+    /// Another decoder of the same pictures, for another thread: for tiles alone.
     ///
     /// # Errors
     /// As for [`Keyframes::new`].
     pub fn another_decoder(&self) -> Result<KeyframeDecoder<'a>, Failure> {
         let video = self.input.stream(self.stream).ok_or_else(|| Failure::internal("no such stream"))?;
-        KeyframeDecoder::open(&video, self.request, video.width(), self.size())
+        let mut decoder = KeyframeDecoder::open(&video, self.request, self.size())?;
+        decoder.make_tiles(video.width());
+        Ok(decoder)
     }
 
     /// Width and height as shown.
@@ -253,17 +258,21 @@ pub struct KeyframeDecoder<'a> {
 }
 
 impl<'a> KeyframeDecoder<'a> {
-    fn open(video: &Stream<'_>, request: &'a PicturesRequest, width: u32, size: (u32, u32)) -> Result<Self, Failure> {
+    fn open(video: &Stream<'_>, request: &'a PicturesRequest, size: (u32, u32)) -> Result<Self, Failure> {
         // One thread: a picture comes out as soon as its packet is in.
         let codec = video.open_decoder(&request.limits, 1)?;
         // SAFETY: open and ours. A keyframe that is no clean entry point still makes a poster.
         unsafe { (*codec.as_ptr()).flags |= ffi::AV_CODEC_FLAG_OUTPUT_CORRUPT as i32 };
-        let tiles = request.storyboard.as_ref().filter(|_| request.poster_widths.is_empty());
-        if tiles.is_some_and(|spec| width >= spec.tile_width.saturating_mul(DEBLOCK_BELOW)) {
-            // SAFETY: open and ours.
-            unsafe { (*codec.as_ptr()).skip_loop_filter = ffi::AVDiscard::AVDISCARD_ALL };
-        }
         Ok(Self { codec, base: video.time_base(), request, size })
+    }
+
+    /// From now on what it shows is for tiles, which are too small to show blocks of a source so wide.
+    fn make_tiles(&mut self, width: u32) {
+        let spec = self.request.storyboard.as_ref();
+        if spec.is_some_and(|spec| width >= spec.tile_width.saturating_mul(DEBLOCK_BELOW)) {
+            // SAFETY: open and ours.
+            unsafe { (*self.codec.as_ptr()).skip_loop_filter = ffi::AVDiscard::AVDISCARD_ALL };
+        }
     }
 
     /// Decodes one packet by itself.

@@ -24,7 +24,7 @@ use crate::source::Reading;
 const TICKS: Ratio = ff::ratio(1, VIDEO_TIMESCALE as i32);
 /// Frames that wait before each rung; they are the memory of the pipeline.
 const QUEUE: usize = 8;
-/// Nice value: a third of the weight of 0. With 10 the other rungs starve (docs/performance.md).
+/// More of a nice value: a third of the weight. With 10 the other rungs starve (docs/performance.md).
 const MAKES_WAY: i32 = 5;
 /// A deinterlacer looks at frames before the one it makes.
 const PRE_ROLL_US: i64 = 500_000;
@@ -131,7 +131,7 @@ pub fn run(input: &mut Input, request: &EncodeRequest, output: &Output) -> Resul
 /// Where there are fewer cores than threads, this one gets less of them than the largest rung's encoder. Given equal shares
 /// that one falls behind, its queue fills, and a core idles until it has caught up. What the kernel refuses costs only time.
 fn make_way() {
-    let _ = rustix::process::setpriority_process(None, MAKES_WAY);
+    let _ = rustix::process::nice(MAKES_WAY);
 }
 
 /// Reads on in large pieces, but not past the span, whose end in bytes the index knows.

@@ -1,7 +1,7 @@
 //! Mails by the topic `mails`: what happened, to whoever has subscribed an address there.
 //!
 //! Guarantees: a mail is plain text with a name and one link, which asks who one is: it holds no token and no code, since it
-//! is the same for all subscribers and can be forwarded; what an uploader or a reviewer has written is no link and turns no
+//! is the same for all subscribers and can be forwarded; what an uploader or a reviewer has written is no URL and turns no
 //! line around; subscriptions filter by the attributes `type` and `tenant`.
 
 use reelfleet_catalog::events::OPS_STREAM;
@@ -101,11 +101,12 @@ fn text(says: &str, name: &str, tenant: &str, page: &str) -> String {
     )
 }
 
-/// One line of somebody else's words, none of which a mail client takes for a link or for a change of direction
+/// One line of somebody else's words, without a URL and without a change of direction
 /// (Unicode Standard Annex #9).
 fn line(words: &str) -> String {
     let breaks = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     words.replace(breaks, " ").replace("://", ": //")
 }
