@@ -78,9 +78,9 @@ for target in fleet media; do
     buildah build --quiet --pull-never --layers --format docker --build-arg "DEBIAN=$base" --target "$target" \
         -f "$work/Dockerfile" -t "localhost/$name:try" "$work/context" >/dev/null
     say "$target has $(podman image inspect --format '{{.Size}}' "localhost/$name:try" | numfmt --to=si)B"
-    # What is in it: SPDX, from Debian's own list and the lock file.
+    # What is in it: SPDX, from Debian's own list and the lock files.
     python3 scripts/sbom.py "$name" <(podman run --rm --no-healthcheck --network=none --entrypoint /usr/bin/dpkg-query "localhost/$name:try" \
-        -W -f '${Package}\t${Version}\t${Architecture}\n') Cargo.lock >"$state/$name.spdx.json"
+        -W -f '${Package}\t${Version}\t${Architecture}\n') Cargo.lock web/package-lock.json >"$state/$name.spdx.json"
 done
 
 say 'run: read-only, without root, network and shell'

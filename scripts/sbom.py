@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""What is in an image, as SPDX 2.3 JSON: Debian's packages and the crates of the lock file.
+"""What is in an image, as SPDX 2.3 JSON: Debian's packages, the crates of the lock file, and what the web app bundles.
 
-    sbom.py NAME PACKAGES LOCK      PACKAGES: lines of `dpkg-query -W -f '${Package}\\t${Version}\\t${Architecture}\\n'`
+    sbom.py NAME PACKAGES CRATES NPM      PACKAGES: lines of `dpkg-query -W -f '${Package}\\t${Version}\\t${Architecture}\\n'`
 """
 
+import base64
 import hashlib
 import json
 import pathlib
@@ -12,14 +13,21 @@ import tomllib
 
 
 def main():
-    name, listed, lock = sys.argv[1], pathlib.Path(sys.argv[2]).read_text(), pathlib.Path(sys.argv[3])
+    name, (listed, crates, npm) = sys.argv[1], (pathlib.Path(path).read_text() for path in sys.argv[2:])
     packages = []
     for line in listed.splitlines():
         package, version, architecture = line.split("\t")
-        packages.append((package, version, f"pkg:deb/debian/{package}@{version}?arch={architecture}&distro=bookworm", None))
-    for crate in tomllib.loads(lock.read_text())["package"]:
+        packages.append((package, version, f"pkg:deb/debian/{package}@{version}?arch={architecture}&distro=bookworm", ()))
+    for crate in tomllib.loads(crates)["package"]:
         purl = f"pkg:cargo/{crate['name']}@{crate['version']}"
-        packages.append((crate["name"], crate["version"], purl, crate.get("checksum")))
+        packages.append((crate["name"], crate["version"], purl, ("SHA256", crate["checksum"]) if "checksum" in crate else ()))
+    for path, package in json.loads(npm)["packages"].items():
+        # The rest builds and tests it.
+        if path and not package.get("dev"):
+            title = path.rpartition("node_modules/")[2]
+            kind, _, digest = package["integrity"].partition("-")
+            checksum = (kind.upper(), base64.b64decode(digest).hex())
+            packages.append((title, package["version"], f"pkg:npm/{title.replace('@', '%40', 1)}@{package['version']}", checksum))
     if not listed.strip():
         raise SystemExit(f"sbom: {name} lists no package")
     entries = []
@@ -29,7 +37,7 @@ def main():
             "externalRefs": [{"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": purl}],
         }
         if checksum:
-            entry["checksums"] = [{"algorithm": "SHA256", "checksumValue": checksum}]
+            entry["checksums"] = [{"algorithm": checksum[0], "checksumValue": checksum[1]}]
         entries.append(entry)
     # The same content is the same document.
     digest = hashlib.sha256(json.dumps(packages).encode()).hexdigest()
