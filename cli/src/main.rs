@@ -59,7 +59,7 @@ enum Command {
     /// Bring the database's schema up to this version
     Migrate(Box<worker::MigrateArgs>),
     /// Make buckets, queues, topics and schema on an endpoint, as `up` does; on AWS, Terraform does it
-    Provision(Box<worker::MigrateArgs>),
+    Provision(Box<worker::ProvisionArgs>),
     /// Copy a folder of `up` or `local` while it runs; `up --data COPY` starts from it
     Backup(backup::BackupArgs),
     /// Upload files and watch until they are ready

@@ -12,7 +12,7 @@ use reelfleet_domain::scaling::POOLS;
 use reelfleet_events::{Outlet, Progress, Relay};
 use reelfleet_fleet::clock::millis;
 use reelfleet_fleet::{Config, Context, presence};
-use reelfleet_gateway::GatewayOptions;
+use reelfleet_gateway::{GatewayOptions, Sources};
 use reelfleet_telemetry::{Format, Tracing};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -98,9 +98,19 @@ pub struct GatewayArgs {
     process: Process,
 }
 
-/// Options of `migrate` and `provision`.
+/// Options of `migrate`.
 #[derive(Args)]
 pub struct MigrateArgs {
+    #[command(flatten)]
+    config: Config,
+}
+
+/// Options of `provision`.
+#[derive(Args)]
+pub struct ProvisionArgs {
+    /// S3 servers that tell by webhook, as the gateway has them: their buckets get no notifications
+    #[arg(long, env = "REELFLEET_SOURCES", default_value = "[]", hide_env_values = true)]
+    sources: Sources,
     #[command(flatten)]
     config: Config,
 }
@@ -151,7 +161,7 @@ pub async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
 }
 
 /// Makes buckets, queues, topics and the schema on the endpoint of the environment, once it answers.
-pub async fn provision(args: MigrateArgs) -> anyhow::Result<()> {
+pub async fn provision(args: ProvisionArgs) -> anyhow::Result<()> {
     let context = Context::from_config(args.config, "provision").await?;
     let answers = async {
         while let Err(error) = context.clients.sqs.list_queues().max_results(1).send().await {
@@ -166,7 +176,7 @@ pub async fn provision(args: MigrateArgs) -> anyhow::Result<()> {
     tokio::time::timeout(ENDPOINT, answers)
         .await
         .context("the endpoint does not answer: is AWS_ENDPOINT_URL right?")??;
-    crate::up::provision::provision(&context.clients, &context.config).await?;
+    crate::up::provision::provision(&context.clients, &context.config, &args.sources).await?;
     let ran = catalog(&context).migrate(context.clock.now_ms()).await?;
     println!("buckets, queues and topics are there; {ran} migrations ran");
     Ok(())

@@ -54,6 +54,7 @@ use tokio::net::TcpListener;
 
 pub use auth::oidc::options::OidcOptions;
 pub use options::{GatewayOptions, OptionsError, SignUp};
+pub use sources::Sources;
 
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]

@@ -77,6 +77,13 @@ impl FromStr for Sources {
     }
 }
 
+impl Sources {
+    /// Whether one of them tells of this bucket.
+    pub fn tell_of(&self, bucket: &str) -> bool {
+        self.0.iter().any(|source| source.buckets.iter().any(|own| own == bucket))
+    }
+}
+
 /// The sources and how often each has told.
 #[derive(Debug)]
 pub(crate) struct Doors {

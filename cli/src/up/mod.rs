@@ -29,6 +29,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use clap::Args;
 use reelfleet_access::{NewKey, Scope, Secret, principal::Scopes};
 use reelfleet_fleet::{Clients, Clock, Config, Context, Ids};
+use reelfleet_gateway::Sources;
 use reelfleet_telemetry::Format;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -223,7 +224,7 @@ impl Plan {
         }
         supervisor.keep(self.endpoint(), endpoint);
         supervisor.ready(STARTUP).await?;
-        provision::provision(&context.clients, &context.config).await?;
+        provision::provision(&context.clients, &context.config, &Sources::default()).await?;
         let catalog = worker::catalog(context);
         catalog.migrate(context.clock.now_ms()).await?;
         let api_key = self.first_api_key(context, &catalog).await?;

@@ -13,6 +13,7 @@ use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::types as s3;
 use aws_sdk_sqs::types::QueueAttributeName;
 use reelfleet_fleet::{Clients, Config, QueueName, Queues, QueuesError};
+use reelfleet_gateway::Sources;
 use serde_json::json;
 
 use super::topology::{Subscription, Topology};
@@ -20,8 +21,9 @@ use super::topology::{Subscription, Topology};
 /// The janitor aborts what it knows of within 7 days; this takes what nobody knows of.
 const UNFINISHED_DAYS: i32 = 8;
 
-/// Makes what is missing and sets what differs.
-pub async fn provision(clients: &Clients, config: &Config) -> anyhow::Result<()> {
+/// Makes what is missing and sets what differs. Buckets of which a source tells by webhook get no notification: their server
+/// knows no topic of ours.
+pub async fn provision(clients: &Clients, config: &Config, sources: &Sources) -> anyhow::Result<()> {
     let queues = Queues::new(clients.sqs.clone(), &config.prefix);
     let maker = Maker { clients, config, queues, topology: Topology::load()? };
     for queue in QueueName::ALL {
@@ -44,7 +46,7 @@ pub async fn provision(clients: &Clients, config: &Config) -> anyhow::Result<()>
         let subscribed = maker.subscribe(&topic(&facts.topic)?, queue, facts).await;
         subscribed.with_context(|| format!("subscription of {queue}"))?;
     }
-    for bucket in &buckets {
+    for bucket in buckets.iter().filter(|bucket| !sources.tell_of(bucket)) {
         maker.uploads(bucket, &uploads).await.with_context(|| format!("notifications of bucket {bucket}"))?;
     }
     Ok(())
