@@ -287,7 +287,7 @@ async fn leases(catalog: &Catalog, film: &Landed) {
     let waking = catalog.own_outgoing("storyteller", 1_000).await.unwrap();
     assert!(waking.iter().any(|row| row.id.ends_with(&task.envelope.task.to_string())), "{waking:?}");
     assert!(catalog.wait(&step(NOW), &again, due).await.unwrap_err().is_conflict(), "once");
-    let waited = lease(catalog, due, &task).await;
+    let waited = lease(catalog, due, task).await;
     assert_eq!(waited.attempts, again.attempts, "waiting is charged to nobody");
     catalog.release(&step(due), &waited, NOW).await.unwrap();
     assert!(
