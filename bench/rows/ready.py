@@ -1,4 +1,4 @@
-"""From the end of the upload until everything is made, beside one `ffmpeg` process that makes the same ladder of the same file on the local disk: the same
+"""From the end of the upload until everything is made, with the source's own stream copied (as a fleet does by itself, where it fits) and without, beside one `ffmpeg` process that makes the same ladder of the same file on the local disk: the same
 renditions, preset, CRF and caps, keyframes every four seconds, CMAF segments and playlists."""
 
 import statistics
@@ -57,9 +57,10 @@ def command_line(bench, source, folder):
 def run(bench):
     source = film(bench)
     count = 0
-    with Fleet(bench, bench.scratch / "fleet") as fleet:
+    copying = {"REELFLEET_STREAM_COPY": "true"}
+    with Fleet(bench, bench.scratch / "encoding", env={"REELFLEET_STREAM_COPY": "false"}) as encoding, Fleet(bench, bench.scratch / "copying", env=copying) as copies:
 
-        def ours():
+        def processed(fleet):
             nonlocal count
             count += 1
             key = f"film-{count}.mp4"
@@ -79,8 +80,12 @@ def run(bench):
             sample = bench.command(command_line(bench, source, folder))
             return Sample(seconds=sample.wall, cpu=sample.cpu)
 
-        found = bench.rounds({"ours": ours, "ffmpeg": theirs})
-    a, b = found["ours"], found["ffmpeg"]
-    renditions = f"{len(RUNGS)} renditions and sound; ours makes poster and storyboard besides and was playable after {statistics.median(a.playable):.1f} s"
-    yield Figure("wall", a.seconds, b.seconds, "s", at_most(1.0), renditions)
-    yield Figure("CPU", a.cpu, b.cpu, "s", None, "all processes of the fleet, pictures, events and storage among them")
+        sides = {"encoding": lambda: processed(encoding), "copying": lambda: processed(copies), "ffmpeg": theirs}
+        found = bench.rounds(sides)
+    b = found["ffmpeg"]
+    renditions = f"{len(RUNGS)} renditions and sound; ours makes poster and storyboard besides and was playable after"
+    for side, what in [("encoding", f"{WHAT}, every rendition encoded"), ("copying", f"{WHAT}, its own stream copied as the first rendition")]:
+        a = found[side]
+        told = f"{renditions} {statistics.median(a.playable):.1f} s"
+        yield Figure("wall", a.seconds, b.seconds, "s", at_most(1.0), told, what=what)
+        yield Figure("CPU", a.cpu, b.cpu, "s", None, "all processes of the fleet, pictures, events and storage among them", what=what)

@@ -2,7 +2,7 @@
 //!
 //! Guarantee: one task per connection, which never waits for a client longer than two heartbeats; what a refused client
 //! is told, it is told after the upgrade, since browsers hide the answer to a failed one. An idle connection costs below
-//! 10 KiB: buffers of 4 KiB instead of 128 KiB.
+//! 10 KiB: it reads by 1 KiB instead of 128, which holds what clients say.
 
 use std::time::Duration;
 
@@ -26,7 +26,9 @@ use crate::problem::Problem;
 use crate::queue::{End, Entry};
 use crate::session::{self, Credential, Refusal, Session, Wish};
 
-const BUFFER: usize = 4_096;
+/// Of one read; a frame that is larger is read by several.
+const READ_BUFFER: usize = 1_024;
+const WRITE_BUFFER: usize = 4_096;
 /// A client says who it is and what it wants within this time.
 const HELLO: Duration = Duration::from_secs(10);
 /// A goodbye is waited for this long.
@@ -108,8 +110,8 @@ pub(crate) async fn upgrade(
     let offered = ws.requested_protocols().count() > 0;
     let ws = ws
         .protocols([SUBPROTOCOL])
-        .read_buffer_size(BUFFER)
-        .write_buffer_size(BUFFER)
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
         .max_message_size(READ_LIMIT)
         .max_frame_size(READ_LIMIT);
     if offered && ws.selected_protocol().is_none() {
