@@ -95,13 +95,20 @@ def start_local(tmp_path_factory):
         assert local.stop() == 0
 
 
+def held():
+    """A loopback port that nobody else draws while this socket is open; whoever is told of it may listen there."""
+    drawn = socket.socket()
+    drawn.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    drawn.bind(("127.0.0.1", 0))
+    return drawn
+
+
 class Moto:
     """The other implementation, from PyPI: in memory, one process."""
 
     def __init__(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        self.held = held()
+        port = self.held.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
@@ -121,6 +128,7 @@ class Moto:
     def stop(self):
         self.process.terminate()
         self.process.wait(timeout=30)
+        self.held.close()
         return 0
 
 

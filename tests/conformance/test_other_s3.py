@@ -5,7 +5,6 @@ import json
 import os
 import posixpath
 import re
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ import boto3
 import pytest
 import requests
 from botocore.config import Config
-from conftest import KEY, REGION, SECRET, TARGET, Local, Moto
+from conftest import KEY, REGION, SECRET, TARGET, Local, Moto, held
 
 pytestmark = [
     pytest.mark.skipif(TARGET == "moto", reason="it is the other half here"),
@@ -24,12 +23,6 @@ pytestmark = [
 TOLD = "0123456789abcdef0123456789abcdef"
 UPLOADS, OUTPUTS = "reelfleet-uploads", "reelfleet-outputs"
 SOON_S = 90
-
-
-def free():
-    with socket.socket() as drawn:
-        drawn.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{drawn.getsockname()[1]}"
 
 
 def until(what, processes):
@@ -62,7 +55,8 @@ def halves(tmp_path):
 
 def test_a_film_on_another_server_is_processed_there(halves, tmp_path):
     binary, s3_url, rest_url = halves
-    gateway = free()
+    ports = [held() for _ in range(7)]
+    gateway, *healths = (f"127.0.0.1:{port.getsockname()[1]}" for port in ports)
     environment = {
         **os.environ,
         "AWS_ENDPOINT_URL": rest_url,
@@ -76,7 +70,7 @@ def test_a_film_on_another_server_is_processed_there(halves, tmp_path):
     log = (tmp_path / "fleet.log").open("w")
 
     def run(*words):
-        own = {**environment, "REELFLEET_HEALTH_LISTEN": free()}
+        own = {**environment, "REELFLEET_HEALTH_LISTEN": healths.pop()}
         return subprocess.Popen([binary, *words], env=own, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     assert run("provision").wait(60) == 0, (tmp_path / "fleet.log").read_text()
