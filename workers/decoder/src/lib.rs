@@ -22,6 +22,7 @@ mod process;
 mod serve;
 mod source;
 mod still;
+mod stream;
 mod video;
 pub mod zygote;
 

@@ -15,7 +15,8 @@ use crate::color;
 use crate::fail::Failure;
 use crate::ff::{self, Packet, micros, raw};
 use crate::index::{Entry, entries};
-use crate::input::{Input, Next, Stream};
+use crate::input::{Input, Next};
+use crate::stream::Stream;
 
 const MOST_TAGS: usize = 32;
 const LONGEST_TAG: usize = 512;

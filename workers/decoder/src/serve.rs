@@ -7,9 +7,10 @@ use reelfleet_wire::{FailCode, MediaKind, MediaLimits, OutputHeader, Request, Wi
 
 use crate::fail::Failure;
 use crate::ff::Codec;
-use crate::input::{DECODERS, Input};
+use crate::input::Input;
 use crate::output::Output;
 use crate::source::{Reading, Source};
+use crate::stream::DECODERS;
 use crate::video::Totals;
 use crate::{audio, ff, index, pictures, probe, still, video};
 

@@ -13,10 +13,12 @@ mod exports;
 mod fallbacks;
 mod figures;
 mod identities;
+mod leasing;
 mod letters;
 mod listing;
 mod mails;
 mod noticing;
+mod outgoing;
 #[path = "../../../../tests/src/postgres.rs"]
 mod postgres;
 mod prices;

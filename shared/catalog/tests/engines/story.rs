@@ -1,11 +1,7 @@
 //! One asset from its upload to its end, and the things that go wrong on the way.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
 use reelfleet_catalog::access::{ApiKeyRow, TicketRow};
 use reelfleet_catalog::assets::{End, Probed};
-use reelfleet_catalog::events::user_stream;
 use reelfleet_catalog::landing::Landing;
 use reelfleet_catalog::pictures::Picture;
 use reelfleet_catalog::publishing::{Playlist, Rendition};
@@ -25,6 +21,7 @@ use reelfleet_messages::{
 use uuid::Uuid;
 
 use crate::endpoint::Endpoint;
+use crate::{leasing, outgoing};
 
 pub const NOW: i64 = 1_790_000_000_000;
 pub const LEASE_MS: i64 = 90_000;
@@ -123,11 +120,11 @@ pub async fn tell(endpoint: &Endpoint) {
     crate::identities::tell(&catalog).await;
     let asset = uploads(&catalog).await;
     let film = land(&catalog, "in/film", None, asset).await;
-    leases(&catalog, &film).await;
+    leasing::leases(&catalog, &film).await;
     let film = processed(&catalog, film).await;
     pictures_and_ends(&catalog).await;
     swept(&catalog, &film).await;
-    positions(&catalog).await;
+    outgoing::positions(&catalog).await;
     crate::usage::tell(&catalog).await;
     crate::prices::tell(&catalog).await;
     crate::auditing::tell(&catalog, &film).await;
@@ -143,7 +140,7 @@ pub async fn tell(endpoint: &Endpoint) {
     crate::webhooks::tell(&catalog, "ops").await;
     crate::scaling::tell(&catalog).await;
     crate::remaking::tell(&catalog, &film).await;
-    outbox(&catalog).await;
+    outgoing::outbox(&catalog).await;
 }
 
 async fn migrations(catalog: &Catalog) {
@@ -243,57 +240,6 @@ async fn uploads(catalog: &Catalog) -> AssetId {
     assert_eq!(catalog.upload(&dropped.id).await.unwrap().unwrap().state, "aborted");
     assert!(catalog.asset(&dropped.asset).await.unwrap().is_none());
     upload.asset
-}
-
-async fn leases(catalog: &Catalog, film: &Landed) {
-    let task = &film.probe;
-    let first = lease(catalog, NOW, task).await;
-    assert_eq!((first.token, first.attempts), (1, 1));
-    assert!(
-        matches!(catalog.lease(&step(NOW), &task.envelope.task, LEASE_MS).await.unwrap(), Leased::Later(_)),
-        "held by another"
-    );
-    assert!(catalog.extend(NOW, &first, LEASE_MS).await.unwrap());
-    catalog.retry(&step(NOW), &first, NOW + 50, "it broke", Some("signal SIGSEGV")).await.unwrap();
-    assert!(!catalog.extend(NOW, &first, LEASE_MS).await.unwrap(), "given back");
-    assert!(matches!(catalog.lease(&step(NOW), &task.envelope.task, LEASE_MS).await.unwrap(), Leased::Later(50)));
-    let second = lease(catalog, NOW + 50, task).await;
-    assert_eq!((second.token, second.attempts, second.crashes), (2, 2, 1));
-    catalog.release(&step(NOW), &second, NOW).await.unwrap();
-    let third = lease(catalog, NOW, task).await;
-    assert_eq!((third.token, third.attempts), (3, 2), "a release charges nothing");
-    let late = lease(catalog, NOW + 200_000, task).await;
-    assert_eq!(late.token, 4, "taken over after its end and the grace");
-    assert!(catalog.retry(&step(NOW), &third, NOW, "late", None).await.unwrap_err().is_conflict(), "fenced");
-    catalog.continue_later(&step(NOW), &late).await.unwrap();
-    let dropped = lease(catalog, NOW, task).await;
-    // A caller that goes away in the middle leaves no transaction open for others to wait for.
-    let _ = tokio::time::timeout(Duration::from_millis(3), catalog.continue_later(&step(NOW), &dropped)).await;
-    let again = async {
-        loop {
-            // What was begun may not have been committed yet.
-            if let Leased::Mine(lease) = catalog.lease(&step(NOW), &task.envelope.task, LEASE_MS).await.unwrap() {
-                return *lease;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    let again = tokio::time::timeout(Duration::from_secs(5), again).await;
-    let again = again.expect("nobody waits for a caller that is gone");
-    assert_eq!(again.token, 6, "what was begun is carried through");
-    let due = NOW + 5_000;
-    catalog.wait(&step(NOW), &again, due).await.unwrap();
-    assert!(matches!(catalog.lease(&step(NOW), &task.envelope.task, LEASE_MS).await.unwrap(), Leased::Later(5_000)));
-    let waking = catalog.own_outgoing("storyteller", 1_000).await.unwrap();
-    assert!(waking.iter().any(|row| row.id.ends_with(&task.envelope.task.to_string())), "{waking:?}");
-    assert!(catalog.wait(&step(NOW), &again, due).await.unwrap_err().is_conflict(), "once");
-    let waited = lease(catalog, due, task).await;
-    assert_eq!(waited.attempts, again.attempts, "waiting is charged to nobody");
-    catalog.release(&step(due), &waited, NOW).await.unwrap();
-    assert!(
-        matches!(catalog.lease(&step(NOW), &TaskId::from_uuid(id()), LEASE_MS).await.unwrap(), Leased::Over),
-        "never was"
-    );
 }
 
 async fn processed(catalog: &Catalog, film: Landed) -> Landed {
@@ -485,73 +431,4 @@ async fn swept(catalog: &Catalog, film: &Landed) {
         queue == "probe" && kind == "probe_source" && state == "pending" && *count >= 1
     }));
     assert!(catalog.asset_counts().await.unwrap().contains(&("ready".into(), 2)));
-}
-
-/// Transactions that run into one another still number their events without gap or repetition.
-async fn positions(catalog: &Catalog) {
-    let (before, _) = catalog.stream_bounds("ops").await.unwrap();
-    let landings = (0..8).map(|number| {
-        let catalog = catalog.clone();
-        tokio::spawn(async move { land(&catalog, &format!("many/{number}"), None, AssetId::from_uuid(id())).await })
-    });
-    for landing in landings.collect::<Vec<_>>() {
-        landing.await.unwrap();
-    }
-    let logged = catalog.events_since("ops", before, 100).await.unwrap();
-    let positions: Vec<i64> = logged.iter().map(|event| event.position).collect();
-    assert_eq!(positions, (before + 1..=before + 8).collect::<Vec<_>>());
-    let backwards = catalog.events_before("ops", Some(before + 8), 3).await.unwrap();
-    let positions: Vec<i64> = backwards.iter().map(|event| event.position).collect();
-    assert_eq!(positions, [before + 7, before + 6, before + 5], "the latest first");
-    assert_eq!(catalog.events_before("ops", None, 1).await.unwrap()[0], logged[7]);
-    let bodies: BTreeSet<&String> = logged.iter().map(|event| &event.body).collect();
-    assert_eq!(bodies.len(), 8);
-    assert_eq!(catalog.stream_bounds("nothing").await.unwrap(), (0, 1));
-    let own = user_stream("default", "ann");
-    let kept = catalog.stream_bounds(&own).await.unwrap();
-    assert!(kept.0 >= kept.1, "there is something to keep: {kept:?}");
-    assert!(catalog.trim_events(NOW + 1, 0).await.unwrap() > 0);
-    let (head, oldest) = catalog.stream_bounds("ops").await.unwrap();
-    assert_eq!((head, oldest), (before + 8, before + 9), "positions go on after a trim");
-    assert_eq!(catalog.stream_bounds(&own).await.unwrap(), kept, "what people read of their own is kept longer");
-    assert!(catalog.trim_events(NOW + 1, NOW + 1).await.unwrap() > 0);
-    assert_eq!(catalog.stream_bounds(&own).await.unwrap(), (kept.0, kept.0 + 1));
-    read_up_to(catalog, &own, kept.0).await;
-}
-
-/// How far somebody has read only grows, and not past what there is.
-async fn read_up_to(catalog: &Catalog, own: &str, head: i64) {
-    assert_eq!(catalog.seen(own).await.unwrap(), 0);
-    for (position, seen) in [(1, 1), (head, head), (1, head), (head + 1, head), (i64::MAX, head)] {
-        catalog.see(own, position).await.unwrap();
-        assert_eq!(catalog.seen(own).await.unwrap(), seen, "{position}");
-    }
-    catalog.see("user:default/nobody", 5).await.unwrap();
-    assert_eq!(catalog.seen("user:default/nobody").await.unwrap(), 0, "there is nothing to read");
-}
-
-async fn outbox(catalog: &Catalog) {
-    let mut seen = BTreeSet::new();
-    loop {
-        let rows = catalog.own_outgoing("storyteller", 50).await.unwrap();
-        if rows.is_empty() {
-            break;
-        }
-        assert!(rows.iter().all(|row| seen.insert(row.id.clone())), "none twice");
-        let ids: Vec<String> = rows.into_iter().map(|row| row.id).collect();
-        catalog.sent(&ids).await.unwrap();
-    }
-    assert!(seen.len() > 20);
-    land(catalog, "left", None, AssetId::from_uuid(id())).await;
-    let taker = |now| Step { instance: "taker".into(), ..step(now) };
-    assert!(catalog.claim_leftovers(&taker(NOW + 4_000), 50).await.unwrap().is_empty(), "their writer still has time");
-    let taken = catalog.claim_leftovers(&taker(NOW + 6_000), 50).await.unwrap();
-    assert_eq!(taken.len(), 2);
-    assert!(catalog.outbox_holders().await.unwrap().contains(&("taker".to_owned(), 2)));
-    assert!(catalog.claim_leftovers(&taker(NOW + 6_000), 50).await.unwrap().is_empty(), "taken");
-    let ids: Vec<String> = taken.iter().map(|row| row.id.clone()).collect();
-    catalog.put_off(NOW + 8_000, &ids).await.unwrap();
-    assert!(catalog.own_outgoing("taker", 50).await.unwrap().is_empty(), "let go");
-    assert!(catalog.claim_leftovers(&taker(NOW + 8_000), 50).await.unwrap().is_empty(), "they rest");
-    assert_eq!(catalog.claim_leftovers(&taker(NOW + 8_001), 50).await.unwrap().len(), 2);
 }

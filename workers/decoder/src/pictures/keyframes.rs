@@ -12,11 +12,12 @@ use crate::color;
 use crate::fail::Failure;
 use crate::ff::{Code, Codec, Frame, MICROSECONDS, Packet, Ratio, check, micros, raw, rescale};
 use crate::index::{self, Entry};
-use crate::input::{Input, Next, Stream};
+use crate::input::{Input, Next};
 use crate::pictures::Counts;
 use crate::pictures::canvas::{Canvas, Layout, height_for};
 use crate::pictures::tone;
 use crate::probe;
+use crate::stream::Stream;
 
 /// Packets passed over in search of a keyframe: some seconds of any video.
 const MOST_PASSED: u32 = 2_000;

@@ -15,7 +15,7 @@ use super::encode::Job;
 use crate::cmaf::{self, Color, Sample};
 use crate::fail::Failure;
 use crate::ff::{MICROSECONDS, Packet, ratio, rescale};
-use crate::input::Stream;
+use crate::stream::Stream;
 
 /// Kinds of NAL units (ITU-T H.264, table 7-1).
 const IDR: u8 = 5;

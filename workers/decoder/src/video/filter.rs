@@ -15,7 +15,7 @@ use crate::cmaf::Color;
 use crate::color;
 use crate::fail::Failure;
 use crate::ff::{self, Code, Frame, c_string, check, raw};
-use crate::input::Stream;
+use crate::stream::Stream;
 
 const BT709: i32 = 1;
 const SMPTE170M: i32 = 6;

@@ -4,6 +4,7 @@
 //! cut at the same frames; segments of one run are written before its `RunEnd` and those of the next after it; the
 //! same request gives the same bytes.
 
+mod clock;
 mod collect;
 pub mod copy;
 mod cut;

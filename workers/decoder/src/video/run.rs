@@ -5,8 +5,9 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::mpsc::sync_channel;
 
 use mp4_atom::Avcc;
-use reelfleet_wire::{EncodeRequest, FailCode, VIDEO_TIMESCALE};
+use reelfleet_wire::{EncodeRequest, FailCode};
 
+use super::clock::{Clock, Moment, TICKS};
 use super::collect::Collector;
 use super::copy::{self, copy, not_copyable, sample};
 use super::cut::{Counts, Cutter, Set, Verdict};
@@ -21,7 +22,6 @@ use crate::output::Output;
 use crate::probe::frame_rate;
 use crate::source::Reading;
 
-const TICKS: Ratio = ff::ratio(1, VIDEO_TIMESCALE as i32);
 /// Frames that wait before each rung; they are the memory of the pipeline.
 const QUEUE: usize = 8;
 /// More of a nice value: a third of the weight. With 10 the other rungs starve (docs/performance.md).
@@ -150,76 +150,6 @@ fn bound_reading(input: &Input, video: usize, base: Ratio, request: &EncodeReque
             watch.read_ahead_until(pos);
         }
         _ => watch.read_like(Reading::BOUNDED),
-    }
-}
-
-/// Gives every frame a time: the decoder's, or one frame after the last where that is missing or not later.
-struct Clock {
-    base: Ratio,
-    t0_us: i64,
-    t0_ticks: i64,
-    /// Duration of a frame where it says none, in ticks.
-    usual: i64,
-    /// Times beyond are not believed, in microseconds.
-    farthest: i64,
-    last: Option<Moment>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Moment {
-    /// From t0, 90 kHz.
-    ticks: i64,
-    /// From t0.
-    us: i64,
-    /// 90 kHz.
-    duration: i64,
-    invented: bool,
-}
-
-impl Clock {
-    fn new(base: Ratio, rate: Ratio, request: &EncodeRequest) -> Self {
-        let usual = i64::from(VIDEO_TIMESCALE) * i64::from(rate.den) / i64::from(rate.num.max(1));
-        Self {
-            base,
-            t0_us: request.t0_us,
-            t0_ticks: rescale(request.t0_us, MICROSECONDS, TICKS).unwrap_or(0),
-            usual: usual.max(1),
-            farthest: i64::try_from(request.limits.max_duration_ms)
-                .unwrap_or(i64::MAX)
-                .saturating_add(60_000)
-                .saturating_mul(1000),
-            last: None,
-        }
-    }
-
-    fn time(&mut self, frame: &Frame) -> Moment {
-        let duration = rescale(frame.duration(), self.base, TICKS)
-            .filter(|d| (1..i64::from(VIDEO_TIMESCALE) * 60).contains(d))
-            .unwrap_or(self.usual);
-        let said = frame.best_pts().and_then(|pts| {
-            let us = micros(pts, self.base)? - self.t0_us;
-            if us > self.farthest {
-                return None;
-            }
-            let ticks = rescale(pts, self.base, TICKS)? - self.t0_ticks;
-            Some((ticks, us))
-        });
-        let moment = match (said, self.last) {
-            (Some((ticks, us)), last) if last.is_none_or(|l| ticks > l.ticks) => {
-                Moment { ticks, us, duration, invented: false }
-            }
-            (_, Some(last)) => {
-                let ticks = last.ticks + last.duration;
-                Moment { ticks, us: rescale(ticks, TICKS, MICROSECONDS).unwrap_or(last.us), duration, invented: true }
-            }
-            (_, None) => Moment { ticks: 0, us: 0, duration, invented: true },
-        };
-        self.last = Some(moment);
-        moment
-    }
-
-    fn reset(&mut self) {
-        self.last = None;
     }
 }
 
