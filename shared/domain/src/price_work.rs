@@ -334,7 +334,7 @@ pub fn lists(rungs: u64, chunks: u64, runs: u64) -> u64 {
 
 /// How often lists are written for so many commits: what is committed while one is written is in the next.
 pub fn published(commits: u64) -> u64 {
-    commits.saturating_mul(2).div_ceil(3)
+    commits.div_ceil(2)
 }
 
 #[cfg(test)]
